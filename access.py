@@ -1,0 +1,83 @@
+"""Who may read and change: the holder of the key; on a developer's machine, whoever sits at it."""
+
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+_bearer = HTTPBearer(auto_error=False, description="The API_KEY of this installation.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whom this installation lets in; `own_origins` are the web pages that may change something."""
+
+    api_key: str | None
+    is_local: bool
+    own_origins: frozenset[str]
+
+
+def require_owner(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> None:
+    """Let in who has the key or, locally, who is on this machine itself. Raises 401."""
+    access: Access = request.app.state.access
+    keys = (bearer.credentials if bearer else None, header)
+    if access.api_key and any(_equal(key, access.api_key) for key in keys if key):
+        return
+    if access.is_local and _is_this_machine(request):
+        return
+    raise HTTPException(
+        401,
+        "Send the API key: Authorization: Bearer <API_KEY>, or X-API-Key.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def refuse_foreign_origin(request: Request) -> None:
+    """Refuse a change that another site's page asks the browser for. Raises 403.
+
+    https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
+    """
+    origin = request.headers.get("origin")
+    if origin is None or request.method in {"GET", "HEAD", "OPTIONS"}:
+        return
+    access: Access = request.app.state.access
+    if origin in access.own_origins:
+        return
+    if origin.partition("://")[2] == request.headers.get("host", "?"):
+        return
+    raise HTTPException(403, "This page may not change anything here.")
+
+
+def origin_of(urls: Iterable[str]) -> frozenset[str]:
+    """Cut URLs down to their origins (RFC 6454): scheme, host and port."""
+    parts = [urlsplit(url) for url in urls]
+    return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)
+
+
+def _equal(given: str, key: str) -> bool:
+    return hmac.compare_digest(given.encode(), key.encode())
+
+
+def _is_this_machine(request: Request) -> bool:
+    """Say whether a browser or program on this machine asks, rather than a tunnel or another site.
+
+    A tunnel such as ngrok connects from loopback too; its headers and its Host give it away. A
+    page that had its own name resolved to 127.0.0.1 (DNS rebinding) still sends that name as Host.
+    """
+    if any(name.startswith(("x-forwarded", "forwarded")) for name in request.headers):
+        return False
+    peer = request.client.host if request.client else ""
+    host = re.sub(":[0-9]*$", "", request.headers.get("host", "")).strip("[]").lower()
+    if peer == "testclient":  # Starlette's, which no socket can claim to be
+        return host in {"testserver", "localhost", "127.0.0.1"}
+    return peer in {"127.0.0.1", "::1"} and host in {"localhost", "127.0.0.1", "::1"}

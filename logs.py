@@ -1,0 +1,81 @@
+"""How events are logged, and what never is: a customer's words, a whole number, a token."""
+
+import logging
+import traceback
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+logger = logging.getLogger("reviews")
+"""Events, a line each, as `what happened name=value …`."""
+
+
+def masked(contact: str) -> str:
+    """Shorten a contact to its last two characters: enough to tell two customers apart in a log."""
+    return f"…{contact[-2:]}"
+
+
+def describe(error: BaseException) -> str:
+    """Name an error in one line, without the values that drivers quote below their first line."""
+    text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+    return f"{type(error).__name__}: {text.strip().partition(chr(10))[0]}"
+
+
+def configure(level: str) -> None:
+    """Send our events, and uvicorn's own lines, to standard error in one form.
+
+    Safe to call again; also right under plain `uvicorn main:app`, which set its logging up before us.
+    """
+    formatter = _Formatter("%(asctime)s %(levelname)s %(message)s")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
+    logger.setLevel(level)
+    for name in ("reviews", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(formatter)
+    access = logging.getLogger("uvicorn.access")
+    if not any(isinstance(known, _WithoutQuery) for known in access.filters):
+        access.addFilter(_WithoutQuery())
+
+
+class _Formatter(logging.Formatter):
+    """One event, one line: line breaks from outside are escaped, tracebacks hold places but no values."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another handler's rendering, with the values in it
+        message = record.getMessage()
+        if message.startswith("Traceback ") and "CannotStart: " in message:
+            # Uvicorn prints the whole way to a refused start; the sentence says it.
+            message = message.rpartition("CannotStart: ")[2].strip()
+        line = f"{self.formatTime(record)} {record.levelname} {_escape(message)}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+    def formatException(  # noqa: N802 - logging's own name
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        frames = "".join(traceback.format_tb(ei[2]))
+        return f"{frames}{describe(ei[1])}" if ei[1] is not None else frames
+
+
+def _escape(text: str) -> str:
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+class _WithoutQuery(logging.Filter):
+    """Cut query strings from uvicorn's access log: `?contact=%2B1555…` is a customer's number."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments: Any = record.args
+        if isinstance(arguments, tuple) and len(arguments) == 5:
+            client, method, path, *rest = arguments
+            record.args = (client, method, str(path).partition("?")[0], *rest)
+        return True

@@ -1,0 +1,104 @@
+"""Put the parts together: `uvicorn main:app`."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+import logs
+from access import Access, origin_of, refuse_foreign_origin
+from api import Services, router
+from collector import Collector
+from logs import logger
+from models import open_database
+from settings import Settings, SettingsError
+from stores import open_store
+from whatsapp import Twilio
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the app, from this installation's settings where none are given.
+
+    Nothing is opened before it starts, or before its first request where no lifespan runs.
+    """
+    settings = settings or _load_settings()
+    logs.configure(settings.log_level)
+    database = open_database(settings.database_url)
+    collector = Collector(
+        open_store(settings.conversation_store, database, settings.conversation_ttl)
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        _log_start(settings)
+        await to_thread.run_sync(collector.start, _end_process)
+        yield
+        await to_thread.run_sync(collector.close)
+        database.close()
+
+    app = FastAPI(
+        title="WhatsApp review collector",
+        description="Every review a customer finishes on WhatsApp is recorded exactly once.",
+        lifespan=lifespan,
+        redirect_slashes=False,  # Twilio would follow with a GET, without its form
+        dependencies=[Depends(refuse_foreign_origin)],
+    )
+    app.state.services = Services(
+        database,
+        collector,
+        Twilio(
+            auth_tokens=settings.twilio_auth_token,
+            account_sid=settings.twilio_account_sid,
+            public_url=settings.public_url,
+            is_local=settings.is_local,
+        ),
+    )
+    app.state.access = Access(
+        api_key=settings.api_key,
+        is_local=settings.is_local,
+        own_origins=origin_of([*settings.cors_origins, *filter(None, [settings.public_url])]),
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET"],
+            allow_headers=["Authorization", "X-API-Key"],
+            expose_headers=["Link"],
+        )
+    app.include_router(router)
+    return app
+
+
+def _log_start(settings: Settings) -> None:
+    logger.info(
+        "starting environment=%s file=%s store=%s",
+        settings.environment,
+        settings.file.name if settings.file else "none",
+        settings.conversation_store,
+    )
+    if not settings.twilio_auth_token:
+        logger.warning("TWILIO_AUTH_TOKEN is not set: anyone who reaches /webhook is believed")
+    if settings.conversation_store == "memory" and not settings.is_local:
+        logger.warning("CONVERSATION_STORE=memory: a restart forgets unfinished conversations")
+
+
+def _end_process() -> None:
+    # A writer that is gone records nothing: end, and let whoever started us start another.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _load_settings() -> Settings:
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(3)  # uvicorn's own "failed to start", which ends its other workers as well
+
+
+app = create_app()

@@ -1,0 +1,21 @@
+"""Run Alembic on the connection that models.py hands over, already inside its transaction."""
+
+from alembic import context
+from sqlalchemy.engine import Connection
+
+from models import Base, open_database
+from settings import Settings
+
+
+def run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+handed_over = context.config.attributes.get("connection")
+if handed_over is not None:
+    run(handed_over)
+else:  # the alembic command itself, for whoever writes the next migration
+    with open_database(Settings.load().database_url).engine.begin() as own:
+        run(own)

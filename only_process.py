@@ -1,0 +1,107 @@
+"""The right to be the only process that serves a database, as the memory store needs it."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from models import CannotStart, Database
+
+
+class OnlyProcess:
+    """The right to be the one process that keeps conversations in memory beside this database.
+
+    On SQLite a lock file beside the database file; on PostgreSQL an advisory lock of one session, through
+    which everything is then written: whoever loses the session loses the right in the same moment.
+    """
+
+    PATIENCE_SECONDS = 5.0
+    """How long a process that is being replaced (a reload) may take to let go."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._file: IO[Any] | None = None
+        self._session: Connection | None = None
+
+    def claim(self) -> None:
+        """Take the right, or do nothing if we have it. Raises CannotStart if another process has it."""
+        if self._file is not None or self._session is not None:
+            return
+        end = time.monotonic() + self.PATIENCE_SECONDS
+        claim = self._claim_file if self._database.is_sqlite else self._claim_session
+        while not claim():
+            if time.monotonic() > end:
+                raise CannotStart(
+                    "CONVERSATION_STORE=memory keeps conversations inside one process, and another process"
+                    " serves this database already. Serve with one worker, end the other process, or set"
+                    " CONVERSATION_STORE=database."
+                )
+            time.sleep(0.1)
+
+    def _claim_file(self) -> bool:
+        file = Path(f"{self._database.engine.url.database}.lock").open("a+b")  # noqa: SIM115
+        if _lock_file(file):
+            self._file = file
+            return True
+        file.close()
+        return False
+
+    def _claim_session(self) -> bool:
+        session = self._database.engine.connect()
+        session.detach()  # closing it ends the session, and with it the lock
+        taken = session.scalar(sa.text("SELECT pg_try_advisory_lock(1919247729, 2)"))
+        session.commit()
+        if taken:
+            self._session = session
+            return True
+        session.close()
+        return False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a transaction that only the process with the right can have."""
+        if self._session is None:
+            with self._database.write() as connection:
+                yield connection
+            return
+        try:
+            with self._session.begin():
+                yield self._session
+        finally:
+            if self._session.invalidated:
+                self.release()
+
+    def release(self) -> None:
+        """Give the right back."""
+        if self._file is not None:
+            self._file.close()
+        if self._session is not None:
+            self._session.close()
+        self._file = self._session = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_file(file: IO[Any]) -> bool:
+        try:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock_file(file: IO[Any]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

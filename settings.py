@@ -1,0 +1,199 @@
+"""Everything that differs between installations, checked at start: one frozen object, from one file."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+FOLDER = Path(__file__).resolve().parent
+
+
+class SettingsError(Exception):
+    """An installation that must not start; the text names every problem at once."""
+
+    def __init__(self, problems: list[str], file: Path | None = None) -> None:
+        self.problems, self.file = problems, file
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(
+            f"These settings are not safe to start with (read from {_place(file)}):\n{listed}\n"
+            "To try it on this machine instead: python3 run.py (see .env.example and README.md)"
+        )
+
+
+def _place(file: Path | None) -> str:
+    return f"{file.name} and the process environment" if file else "the process environment"
+
+
+def _database_url(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "is not a database URL such as postgresql://user:password@host/name"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend not in {"sqlite", "postgresql", "postgres"}:
+        raise ValueError(
+            "must begin with postgresql:// (or postgres://) or sqlite:///path/to/file.db"
+        )
+    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ValueError("names no file: reviews in memory would be lost at every restart")
+    return url
+
+
+def _public_url(url: str) -> str:
+    url = url.partition("#")[0].rstrip("/")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises ValueError where the port is no port
+    except ValueError:
+        raise ValueError("is not a URL such as https://reviews.example.com") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise ValueError("must be scheme, host and optional prefix: https://reviews.example.com")
+    if parts.path.endswith(("/webhook", "/twilio-status-callback")):
+        raise ValueError("is the address of the whole service, without /webhook at its end")
+    if "_" in parts.hostname:
+        raise ValueError("has an underscore in its host name, which Twilio does not call back")
+    return url
+
+
+def _hours(hours: float) -> float:
+    if not (math.isfinite(hours) and 0 < hours <= 24 * 365):
+        raise ValueError("must be a number of hours above 0, fractions allowed, at most 8760")
+    return hours
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+
+class Settings(BaseModel):
+    """The settings of one installation. Raises SettingsError where they are wrong or unsafe.
+
+    `twilio_auth_token` holds every token that is accepted, several while rotating;
+    `public_url` is what Twilio calls, without the path of the webhook.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: Literal["local", "production"] = "production"
+    database_url: Annotated[str, AfterValidator(_database_url), Field(repr=False)]
+    conversation_store: Literal["memory", "database"]
+    """Left out, it is memory in a local environment and the database in production."""
+    twilio_auth_token: Annotated[CommaSeparated, Field(repr=False)] = ()
+    twilio_account_sid: str | None = None
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    api_key: str | None = Field(default=None, repr=False)
+    cors_origins: CommaSeparated = ()
+    conversation_ttl_hours: Annotated[float, AfterValidator(_hours)] = 24.0
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+    ] = "INFO"
+    file: Path | None = None
+    """The file that was read: not a setting, kept for the log."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.environment == "local"
+
+    @property
+    def conversation_ttl(self) -> timedelta:
+        return timedelta(hours=self.conversation_ttl_hours)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_every_problem(
+        cls, values: dict[str, Any], handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        local = values.get("environment") == "local"
+        problems: list[str] = []
+        settings = None
+        try:
+            settings = handler({"conversation_store": "memory" if local else "database", **values})
+        except ValidationError as error:
+            problems += [_sentence(problem) for problem in error.errors()]
+        if values.get("environment", "production") == "production":
+            problems += _unsafe_in_production(values)
+        if problems or settings is None:
+            raise SettingsError(problems, values.get("file"))
+        return settings
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ, folder: Path = FOLDER) -> Self:
+        """Read the process environment and the one file that belongs to it, which it overrides."""
+        file = _choose_file(environ.get("ENVIRONMENT", ""), folder)
+        values = {**_read(file), **environ}
+        named = {name: values[name.upper()] for name in _NAMES if values.get(name.upper())}
+        if "environment" not in named and file is not None and file.name == ".env.local":
+            named["environment"] = "local"
+        return cls.model_validate({**named, "file": file})
+
+
+_NAMES = tuple(name for name in Settings.model_fields if name != "file")
+
+
+def _choose_file(environment: str, folder: Path) -> Path | None:
+    own, shipped = folder / ".env", folder / ".env.local"
+    if environment == "local":
+        candidates = [own] if _read(own).get("ENVIRONMENT") == "local" else [shipped]
+    elif environment == "production":
+        candidates = [own]
+    else:
+        candidates = [own, shipped]
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _read(file: Path | None) -> dict[str, str]:
+    if file is None or not file.is_file():
+        return {}
+    values = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+    return {name: value for name, value in values.items() if value}
+
+
+def _sentence(problem: Any) -> str:
+    name = str(problem["loc"][0]).upper() if problem["loc"] else "A setting"
+    if problem["type"] == "missing":
+        return f"{name} is not set"
+    if problem["type"] == "value_error":
+        return f"{name} {problem['ctx']['error']}"
+    if problem["type"] == "literal_error":
+        return f"{name} must be {problem['ctx']['expected']}"
+    return f"{name}: {problem['msg']}"
+
+
+def _unsafe_in_production(values: Mapping[str, Any]) -> Iterator[str]:
+    if not values.get("twilio_auth_token"):
+        yield "TWILIO_AUTH_TOKEN is not set: without it anyone could write reviews"
+    public_url = values.get("public_url")
+    if not public_url:
+        yield "PUBLIC_URL is not set: signatures are checked against the address Twilio calls"
+    elif not public_url.startswith("https://"):
+        yield "PUBLIC_URL must begin with https:// in production"
+    api_key = values.get("api_key") or ""
+    if len(api_key) < 16:
+        yield "API_KEY must have 16 characters or more: it guards the reviews and the numbers"
+    if "*" in values.get("cors_origins", ""):
+        yield "CORS_ORIGINS=* would show the reviews to every web page"

@@ -1,0 +1,247 @@
+"""The Twilio edge: is this request Twilio's, what does it say, and how do we answer."""
+
+import asyncio
+import re
+import uuid
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import ImmutableMultiDict
+from twilio.request_validator import RequestValidator
+from twilio.twiml.messaging_response import MessagingResponse
+
+from conversation import Message, is_blank
+from logs import logger
+
+WEBHOOK = "/webhook"
+STATUS_CALLBACK = "/twilio-status-callback"
+
+MOST_BYTES = 128 * 1024
+MOST_FIELDS = 100
+MOST_CONTACT_CHARACTERS = 150
+BODY_SECONDS = 5.0
+
+STATUSES = (
+    "pending",
+    "accepted",
+    "scheduled",
+    "queued",
+    "sending",
+    "sent",
+    "canceled",
+    "undelivered",
+    "failed",
+    "delivered",
+    "read",
+)
+"""Delivery statuses in order of rank: callbacks come in any order, and only a higher one counts.
+
+https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+"""
+FAILURES = frozenset({"canceled", "undelivered", "failed"})
+
+Form = ImmutableMultiDict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """What Twilio tells of one of our messages.
+
+    `status` is None where it is one we don't know. `review` is the conversation whose review the
+    message confirms. `by_hand` marks a developer's callback, `contact` is whom the message went to.
+    """
+
+    message_sid: str | None
+    status: str | None
+    error_code: int | None
+    review: str | None
+    contact: str | None
+    by_hand: bool = False
+
+    @property
+    def lower_statuses(self) -> tuple[str, ...]:
+        """The statuses that this one replaces."""
+        return STATUSES[: STATUSES.index(self.status)] if self.status else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Twilio:
+    """What we know of our side of the line; without `auth_tokens` no signature is checked.
+
+    In a local environment a request made by hand (curl, Swagger) may leave out the SIDs.
+    """
+
+    auth_tokens: tuple[str, ...] = ()
+    account_sid: str | None = None
+    public_url: str | None = None
+    is_local: bool = False
+
+    async def read_message(self, request: Request) -> Message:
+        """Read a customer's message. Raises HTTPException where it is not one of Twilio's.
+
+        https://www.twilio.com/docs/messaging/guides/webhook-request
+        """
+        form = await self._read_form(request)
+        contact = _read_contact(_only(form, "From"))
+        if not contact:
+            raise HTTPException(400, "From is missing.")
+        sid = self._read_sid(form, "MessageSid", "SM|MM") or f"SM{uuid.uuid4().hex}"
+        self._insist_on_account(form)
+        texts = (_only(form, "Body"), form.get("ButtonText", ""), form.get("ListTitle", ""))
+        cleaned = (clean(text) for text in texts)
+        return Message(
+            sid=sid,
+            contact=contact,
+            text=next((text for text in cleaned if not is_blank(text)), ""),
+            media=tuple(_read_media(form)),
+        )
+
+    async def read_status(self, request: Request) -> StatusUpdate:
+        """Read a status callback. Raises HTTPException where it is not one of Twilio's."""
+        form = await self._read_form(request)
+        message_sid = self._read_sid(form, "MessageSid", "SM|MM")
+        account_sid = self._insist_on_account(form)
+        status = _only(form, "MessageStatus").lower()
+        error_code = form.get("ErrorCode", "")
+        return StatusUpdate(
+            message_sid=message_sid,
+            status=status if status in STATUSES[1:] else None,
+            error_code=(
+                int(error_code)
+                if status in FAILURES and re.fullmatch("[0-9]{1,9}", error_code)
+                else None
+            ),
+            review=request.query_params.get("review"),
+            contact=_read_contact(form.get("To", "")) or None,
+            by_hand=account_sid is None,
+        )
+
+    def write_reply(self, text: str, confirms: str | None = None) -> str:
+        """Write TwiML with one <Message>, or with none where there is nothing to say.
+
+        `action` and `statusCallback` are both set since WhatsApp accounts honour one or the other:
+        https://www.twilio.com/docs/messaging/twiml/message. They carry the conversation whose
+        review is confirmed, as nobody tells us the SID of a TwiML reply.
+        """
+        response = MessagingResponse()
+        if text and confirms:
+            # Relative, it is resolved against the webhook's own address.
+            base = f"{self.public_url}/" if self.public_url else ""
+            callback = f"{base}{STATUS_CALLBACK[1:]}?review={confirms}"
+            response.message(text, action=callback, status_callback=callback)
+        elif text:
+            response.message(text)
+        return str(response)
+
+    async def _read_form(self, request: Request) -> Form:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            raise HTTPException(415, "Send application/x-www-form-urlencoded.")
+        body = await _read_body(request)
+        try:
+            pairs = parse_qsl(
+                body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS
+            )
+        except ValueError:
+            raise HTTPException(400, f"More than {MOST_FIELDS} fields.") from None
+        form = Form(pairs)
+        if self.auth_tokens and not self._is_signed(request, form):
+            logger.warning("refused, signature path=%s", request.url.path)
+            raise HTTPException(403, "Not signed by Twilio for this address.")
+        return form
+
+    def _is_signed(self, request: Request, form: Form) -> bool:
+        """Check X-Twilio-Signature: https://www.twilio.com/docs/usage/webhooks/webhooks-security."""
+        signature = request.headers.get("x-twilio-signature", "")
+        try:
+            url = self._signed_url(request)
+            return any(
+                RequestValidator(token).validate(url, form, signature) for token in self.auth_tokens
+            )
+        except ValueError:  # a Host whose port is none
+            return False
+
+    def _signed_url(self, request: Request) -> str:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        query = request.scope["query_string"].decode("latin-1")
+        if self.public_url:
+            base = self.public_url
+        else:  # local only: the tunnel's word is good enough where a forger needs the token anyway
+            headers = request.headers
+            scheme = headers.get("x-forwarded-proto", request.url.scheme).partition(",")[0].strip()
+            host = headers.get("x-forwarded-host", headers.get("host", "")).partition(",")[0]
+            base = f"{scheme}://{host.strip()}"
+        return f"{base}{path}?{query}" if query else f"{base}{path}"
+
+    def _read_sid(self, form: Form, name: str, prefix: str) -> str | None:
+        """Read a SID; None where a local environment does without.
+
+        Its form is checked because the signed string has no delimiters: fields could be cut anew,
+        and an old message come again under a SID that has swallowed its neighbour.
+        """
+        sid = _only(form, name)
+        if not sid and self.is_local:
+            return None
+        good = "[A-Za-z0-9_-]{1,64}" if self.is_local else f"({prefix})[0-9a-f]{{32}}"
+        if not re.fullmatch(good, sid):
+            raise HTTPException(400, f"{name} is {'malformed' if sid else 'missing'}.")
+        return sid
+
+    def _insist_on_account(self, form: Form) -> str | None:
+        account_sid = self._read_sid(form, "AccountSid", "AC")
+        if account_sid and self.account_sid and account_sid != self.account_sid:
+            logger.warning("refused, another account account=%s", account_sid)
+            raise HTTPException(403, "Another Twilio account's message.")
+        return account_sid
+
+
+async def _read_body(request: Request) -> bytes:
+    too_large = HTTPException(413, f"More than {MOST_BYTES} bytes.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MOST_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, "The body came too slowly.") from None
+    return bytes(body)
+
+
+def _only(form: Form, name: str) -> str:
+    """Read a field that may come once at most; "" where it is missing."""
+    values = form.getlist(name)
+    if len(values) > 1:
+        raise HTTPException(400, f"{name} comes {len(values)} times.")
+    return values[0] if values else ""
+
+
+def _read_contact(address: str) -> str:
+    contact = clean(re.sub("^whatsapp:", "", address, flags=re.IGNORECASE))
+    if re.match("(whatsapp:)? [0-9]", address, re.IGNORECASE):
+        contact = f"+{contact}"  # a plus sign that curl's -d left unencoded arrives as a space
+    if len(contact) > MOST_CONTACT_CHARACTERS:
+        raise HTTPException(400, f"An address has {MOST_CONTACT_CHARACTERS} characters at most.")
+    return contact
+
+
+def _read_media(form: Form) -> list[tuple[str, str]]:
+    media: list[tuple[str, str]] = []
+    while url := clean(form.get(f"MediaUrl{len(media)}", "")):
+        media.append((url, clean(form.get(f"MediaContentType{len(media)}", ""))))
+    return media
+
+
+# What XML 1.0 forbids, NUL, which PostgreSQL refuses as well, and lone surrogates.
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """Drop what XML 1.0 or PostgreSQL refuse, make every line end LF, trim both ends."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _ILLEGAL.sub("", text).strip()
