@@ -9,7 +9,7 @@
 
 A state says what we do when the next message arrives. A message without text, or with too much of it, keeps the
 state and is asked for again.
-"""  # noqa: E501 - the table is read as a table, and a test plays it
+"""
 
 import unicodedata
 from collections.abc import Iterable

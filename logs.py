@@ -54,7 +54,7 @@ class _Formatter(logging.Formatter):
             line += "\n" + self.formatException(record.exc_info)
         return line
 
-    def formatException(  # noqa: N802 - logging's own name
+    def formatException(
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None]
         | tuple[None, None, None],

@@ -1,6 +1,6 @@
 """All SQL about the log of messages: the transcript, and the truth that everything else can be rebuilt from."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any

@@ -1,0 +1,210 @@
+"""Play Twilio and a customer against any base URL: what people use by hand is what the tests use."""
+
+import random
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from xml.etree import ElementTree
+
+import httpx
+from twilio.request_validator import RequestValidator
+
+ACCOUNT_SID = "AC" + "0" * 32
+SENDER = "whatsapp:+14155238886"
+"""Twilio's sandbox number."""
+TWIML_TYPES = {"text/xml", "application/xml", "text/html"}
+TWILIO_SECONDS = 15.0
+"""What Twilio waits for an answer at most, retries included."""
+
+
+class NotAnswered(Exception):
+    """The webhook gave no usable answer: a customer would have seen silence. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Twilio makes of a TwiML document: the words it sends, and where it reports on them."""
+
+    text: str | None
+    callback: str | None = None
+
+
+def new_sid(prefix: str = "SM") -> str:
+    return prefix + uuid.uuid4().hex
+
+
+def message_form(contact: str, text: str, **changes: str | None) -> dict[str, str]:
+    """Fill in the form of a WhatsApp message as Twilio sends it; None in `changes` leaves one out.
+
+    https://www.twilio.com/docs/messaging/guides/webhook-request
+    """
+    sid = changes.pop("MessageSid", None) or new_sid("MM" if "MediaUrl0" in changes else "SM")
+    form: dict[str, str | None] = {
+        "SmsMessageSid": sid,
+        "NumMedia": "0",
+        "ProfileName": "Ana & Co",
+        "MessageType": "text",
+        "SmsSid": sid,
+        "WaId": contact.lstrip("+"),
+        "SmsStatus": "received",
+        "Body": text,
+        "To": SENDER,
+        "NumSegments": "1",
+        "ReferralNumMedia": "0",
+        "MessageSid": sid,
+        "AccountSid": ACCOUNT_SID,
+        "From": f"whatsapp:{contact}",
+        "ApiVersion": "2010-04-01",
+        **changes,
+    }
+    return {name: value for name, value in form.items() if value is not None}
+
+
+def photo_form(contact: str, caption: str = "") -> dict[str, str]:
+    """Fill in the form of a photo."""
+    sid = new_sid("MM")
+    account = f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT_SID}"
+    return message_form(
+        contact,
+        caption,
+        MessageSid=sid,
+        MessageType="image",
+        NumMedia="1",
+        MediaContentType0="image/jpeg",
+        MediaUrl0=f"{account}/Messages/{sid}/Media/{new_sid('ME')}",
+    )
+
+
+@dataclass(slots=True)
+class Simulator:
+    """Twilio, as far as a webhook can tell. `client` has the base URL that it connects to.
+
+    Requests are signed for `public_url`, or for that base URL, where there is a token.
+    """
+
+    client: (
+        Any  # an httpx.Client with its time-out, or Starlette's TestClient, which may be httpx2's
+    )
+    auth_token: str = ""
+    public_url: str = ""
+    account_sid: str = ACCOUNT_SID
+    attempts: int = 1
+    """How often a message is delivered under the same SID until it is answered."""
+    pause_seconds: float = 0.1
+
+    def __post_init__(self) -> None:
+        self.public_url = (self.public_url or str(self.client.base_url)).rstrip("/")
+
+    def post(self, path: str, form: Mapping[str, str]) -> Any:
+        """Post a form as Twilio does: `path` may have a query, which is signed as well."""
+        headers = {
+            "User-Agent": "TwilioProxy/1.1",
+            "Accept": "*/*",
+            "I-Twilio-Idempotency-Token": str(uuid.uuid4()),
+        }
+        if self.auth_token:
+            signer = RequestValidator(self.auth_token)
+            signature = signer.compute_signature(self.public_url + path, dict(form))
+            headers["X-Twilio-Signature"] = signature
+        return self.client.post(path, data=dict(form), headers=headers)
+
+    def deliver(self, form: Mapping[str, str]) -> Answer:
+        """Deliver a message until it is answered. Raises NotAnswered after the last attempt."""
+        form = {**form, "AccountSid": self.account_sid}
+        for attempt in range(1, self.attempts + 1):
+            try:
+                response = self.post("/webhook", form)
+                if response.status_code < 500 or attempt == self.attempts:
+                    return read_twiml(response)
+            except httpx.TransportError as error:
+                if attempt == self.attempts:
+                    raise NotAnswered(f"{type(error).__name__}: {error}") from None
+            time.sleep(self.pause_seconds)
+        raise NotAnswered("no attempt was allowed")
+
+    def report(
+        self, callback: str, contact: str, sid: str, status: str, error_code: str | None = None
+    ) -> Any:
+        """Send the status callback of one of our messages to the address that its TwiML named.
+
+        https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+        """
+        url = urlsplit(urljoin(f"{self.public_url}/webhook", callback))
+        path = url.path.removeprefix(urlsplit(self.public_url).path)
+        form = {
+            "SmsSid": sid,
+            "SmsStatus": status,
+            "MessageStatus": status,
+            "ChannelToAddress": contact[:-4] + "XXXX",
+            "To": f"whatsapp:{contact}",
+            "ChannelPrefix": "whatsapp",
+            "MessageSid": sid,
+            "AccountSid": self.account_sid,
+            "From": SENDER,
+            "ApiVersion": "2010-04-01",
+        }
+        if status in {"delivered", "read"}:
+            form["EventType"] = status.upper()
+        if error_code is not None:
+            form["ErrorCode"] = error_code
+        return self.post(f"{path}?{url.query}" if url.query else path, form)
+
+
+def read_twiml(response: Any) -> Answer:
+    """Read an answer as strictly as Twilio does. Raises NotAnswered.
+
+    https://www.twilio.com/docs/messaging/twiml
+    """
+    if response.status_code != 200:
+        raise NotAnswered(f"status {response.status_code}: {response.text[:200]}")
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if kind not in TWIML_TYPES:
+        raise NotAnswered(f"content type {kind!r} is not TwiML (error 12300)")
+    if "<!DOCTYPE" in response.text:
+        raise NotAnswered("TwiML has no document type")
+    try:
+        root = ElementTree.fromstring(response.content)  # noqa: S314 - no DOCTYPE, no entities
+    except ElementTree.ParseError as error:
+        raise NotAnswered(f"not XML (error 12100): {error}") from None
+    if root.tag != "Response" or any(child.tag != "Message" for child in root) or len(root) > 1:
+        raise NotAnswered("not a <Response> with one <Message> at most")
+    if not len(root):
+        return Answer(None)
+    message = root[0]
+    words = message.text or ""
+    if not words or len(words.encode()) >= 1600:
+        raise NotAnswered(f"{len(words.encode())} bytes of text (error 14103)")
+    callback = message.get("action")
+    if callback != message.get("statusCallback"):
+        raise NotAnswered("action and statusCallback differ, which Twilio leaves undefined")
+    return Answer(words, callback)
+
+
+@dataclass(slots=True)
+class Customer:
+    """A person with a phone: `says` something and returns what the business answered."""
+
+    twilio: Simulator
+    contact: str = field(default_factory=lambda: f"+1555{random.randrange(10**7):07}")  # noqa: S311
+    delivers: tuple[str, ...] = ("sent", "delivered", "read")
+    """The status callbacks that follow a message which asks for them."""
+
+    def says(self, text: str) -> str:
+        """Send a text; raises NotAnswered."""
+        return self.sends(message_form(self.contact, text))
+
+    def sends_photo(self, caption: str = "") -> str:
+        """Send a photo; raises NotAnswered."""
+        return self.sends(photo_form(self.contact, caption))
+
+    def sends(self, form: Mapping[str, str]) -> str:
+        """Send a form of `message_form`; return the answer's words, "" for silence."""
+        answer = self.twilio.deliver(form)
+        if answer.callback:
+            sid = new_sid()
+            for status in self.delivers:
+                self.twilio.report(answer.callback, self.contact, sid, status)
+        return answer.text or ""

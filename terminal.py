@@ -1,0 +1,138 @@
+"""Be the customer in the terminal: `python3 run.py chat`, and sixty of them at once: `run.py demo`."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import httpx
+
+from settings import FOLDER, Settings, SettingsError
+from simulator import (
+    ACCOUNT_SID,
+    TWILIO_SECONDS,
+    Customer,
+    NotAnswered,
+    Simulator,
+    message_form,
+)
+
+EXAMPLES = FOLDER / "examples" / "reviews.jsonl"
+
+
+def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
+    """Read reviews to play: `product`, `name` and `review` each."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line]
+
+
+def chat(twilio: Simulator, contact: str | None) -> None:
+    """Let a person be the customer, in the terminal."""
+    customer = Customer(twilio, contact) if contact else Customer(twilio)
+    tell(f"You are {customer.contact}. Write something; an empty line sends a photo; Ctrl-D ends.")
+    while True:
+        try:
+            text = input("\nyou: ")
+        except (EOFError, KeyboardInterrupt):
+            tell("")
+            return
+        try:
+            answer = customer.says(text) if text.strip() else customer.sends_photo()
+        except NotAnswered as error:
+            tell(f"     (no answer: {error})")
+        else:
+            tell(f"bot: {answer}")
+
+
+def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> None:
+    """Play real reviews, many customers at once, every message delivered twice; then count."""
+    began = time.monotonic()
+    contacts: dict[str, dict[str, str]] = {}
+    while len(contacts) < len(reviews):
+        contacts[Customer(twilio).contact] = reviews[len(contacts)]
+    done = 0
+    with ThreadPoolExecutor(customers) as pool:
+        for played in as_completed(
+            pool.submit(play, twilio, contact, review) for contact, review in contacts.items()
+        ):
+            played.result()
+            done += 1
+            tell(f"\r{done} of {len(reviews)} customers have finished", end="")
+    seconds = time.monotonic() - began
+    tell(f", {8 * done} deliveries of {4 * done} messages in {seconds:.1f} s.")
+    recorded = [
+        review
+        for review in twilio.client.get("/api/reviews").raise_for_status().json()
+        if review["contact_number"] in contacts
+    ]
+    wanted = {
+        (contact, review["name"].strip(), review["product"].strip(), review["review"].strip())
+        for contact, review in contacts.items()
+    }
+    found = {
+        (r["contact_number"], r["user_name"], r["product_name"], r["product_review"])
+        for r in recorded
+    }
+    if len(recorded) != len(reviews) or found != wanted:
+        raise NotAnswered(f"{len(reviews)} reviews were written, {len(recorded)} are recorded")
+    tell(
+        f"All {len(recorded)} are recorded exactly once, word for word:"
+        f" {twilio.client.base_url.join('/api/reviews')}"
+    )
+
+
+def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:
+    """Play one customer from greeting to thanks, every message delivered twice."""
+    customer = Customer(twilio, contact)
+    for text in ("Hi", review["product"], review["name"], review["review"]):
+        form = message_form(contact, text)
+        first, again = customer.sends(form), twilio.deliver(form).text
+        if first != again:
+            raise NotAnswered(f"a repeated message was answered {again!r}, not {first!r}")
+
+
+def tell(line: str, end: str = "\n") -> None:
+    print(line, end=end, flush=True)  # noqa: T201 - this is what people run it for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    words = parser.add_subparsers(dest="word", required=True)
+    chat_word = words.add_parser("chat", help="write to the bot from this terminal")
+    chat_word.add_argument("--from", dest="contact", help="your number (a new one each time)")
+    demo_word = words.add_parser("demo", help="play 60 real reviews, many customers at once")
+    demo_word.add_argument("--customers", type=int, default=16, help="at once (16)")
+    demo_word.add_argument("--reviews", type=Path, default=EXAMPLES, help="a file of your own")
+    for word in (chat_word, demo_word):
+        word.add_argument("--url", default="http://localhost:8000", help="where the server is")
+    options = parser.parse_args()
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        sys.exit(str(error))
+    with httpx.Client(base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False) as client:
+        if settings.api_key:
+            client.headers["X-API-Key"] = settings.api_key
+        twilio = Simulator(
+            client,
+            auth_token=next(iter(settings.twilio_auth_token), ""),
+            public_url=settings.public_url or "",
+            account_sid=settings.twilio_account_sid or ACCOUNT_SID,
+        )
+        try:
+            client.get("/healthz").raise_for_status()
+            if options.word == "chat":
+                chat(twilio, options.contact)
+            else:
+                demo(twilio, read_examples(options.reviews), options.customers)
+        except httpx.ConnectError:
+            sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
+        except (httpx.HTTPError, NotAnswered) as error:
+            sys.exit(f"\n{error}")
+
+
+if __name__ == "__main__":
+    main()

