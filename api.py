@@ -148,7 +148,7 @@ async def receive_message(request: Request, here: Here) -> Response:
     ),
 )
 async def receive_status(request: Request, here: Here) -> Response:
-    """Raise the status of the review that the message confirmed; the unknown is answered 204 too."""
+    """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
     update = await here.twilio.read_status(request)
     if not update.by_hand:
         _notice_callbacks_without_review(here, update)
@@ -183,7 +183,7 @@ def _raise_status(database: Database, update: StatusUpdate) -> None:
 
 
 def _notice_callbacks_without_review(here: Services, update: StatusUpdate) -> None:
-    """Tell the owner once that a console's callback URL keeps our own, which names the review, out."""
+    """Tell the owner once when another callback URL than ours, which names the review, is used."""
     if update.review is not None or here.callbacks_without_review < 0:
         here.callbacks_without_review = -1
         return

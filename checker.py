@@ -44,8 +44,8 @@ class Findings:
 def check(database: Database, kept_since: datetime | None = None) -> Findings:
     """Compare the log with reviews and conversations, in one snapshot.
 
-    With `kept_since` an unfinished conversation that was touched since then must have its row, as it
-    has where the database store keeps them. Raises one of models.OUTAGES.
+    With `kept_since` an unfinished conversation that was touched since then must have its row, as
+    it has where the database store keeps them. Raises one of models.OUTAGES.
     """
     findings = Findings()
     with database.read() as connection:

@@ -61,6 +61,8 @@ class Collector:
         MessageSidTaken, OutcomeUnknown, or CannotStart where the process never could.
         """
         self._ensure_writer()
+        if self._failure is not None:
+            raise self._failure
         entry = self._room.enter(message)
         if entry is None:
             logger.error("queue full, message refused sid=%s", message.sid)

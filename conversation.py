@@ -1,15 +1,15 @@
-"""What the bot says next, and nothing else: no clock, no storage, no HTTP. Every sentence it can say is here.
+"""What the bot says next: no clock, no storage, no HTTP. Every sentence it can say is here.
 
-    state      | the customer has just sent | we reply                                                     | then
-    -----------|----------------------------|--------------------------------------------------------------|-----------
-    START      | anything                   | Hi! Which product is this review for?                        | ASK_NAME
-    ASK_NAME   | the product                | Okay, got it. What's your name?                              | ASK_REVIEW
-    ASK_REVIEW | their name                 | Please send your review for {product}.                       | FINISH
-    FINISH     | the review                 | Thanks {name} -- your review for {product} has been recorded.| START
+    state      | just sent  | we reply                                                      | then
+    -----------|------------|---------------------------------------------------------------|-----------
+    START      | anything   | Hi! Which product is this review for?                         | ASK_NAME
+    ASK_NAME   | product    | Okay, got it. What's your name?                               | ASK_REVIEW
+    ASK_REVIEW | their name | Please send your review for {product}.                        | FINISH
+    FINISH     | review     | Thanks {name} -- your review for {product} has been recorded. | START
 
-A state says what we do when the next message arrives. A message without text, or with too much of it, keeps the
-state and is asked for again.
-"""
+A state says what we do when the next message arrives. A message without text, or with too much of
+it, keeps the state and is asked for again.
+"""  # noqa: E501 - a table is read as a table, and a test plays it
 
 import unicodedata
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 RULES_VERSION = 1
-"""Goes up with every change of a rule or a sentence, so that old logs are not judged by new wording."""
+"""Goes up with every change of a rule or sentence: old logs are not judged by new wording."""
 
 
 class State(StrEnum):
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a customer. `text` is trimmed and fit for XML; `media` holds (URL, type) pairs."""
+    """A customer's message. `text` is trimmed and fit for XML; `media` holds (URL, type) pairs."""
 
     sid: str
     contact: str
@@ -130,7 +130,7 @@ _STEPS = {
 
 
 def replay(messages: Iterable[Message]) -> list[Turn]:
-    """Fold the logged messages of one conversation, in order, into the turns they must have made."""
+    """Fold a conversation's logged messages, in order, into the turns they must have made."""
     turns: list[Turn] = []
     conversation = None
     for message in messages:
@@ -145,7 +145,7 @@ _EMPTY_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 
 
 def is_blank(text: str) -> bool:
-    """Say whether nothing in `text` is visible: only separators, controls, format characters, fillers."""
+    """Say whether nothing in `text` can be seen: separators, controls, format marks, fillers."""
     return all(
         character in _EMPTY_LETTERS or unicodedata.category(character) in _EMPTY_CATEGORIES
         for character in text

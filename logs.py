@@ -25,7 +25,7 @@ def describe(error: BaseException) -> str:
 def configure(level: str) -> None:
     """Send our events, and uvicorn's own lines, to standard error in one form.
 
-    Safe to call again; also right under plain `uvicorn main:app`, which set its logging up before us.
+    Safe to call again; right under plain `uvicorn main:app` too, which set up logging before us.
     """
     formatter = _Formatter("%(asctime)s %(levelname)s %(message)s")
     if not logger.handlers:
@@ -41,7 +41,7 @@ def configure(level: str) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """One event, one line: line breaks from outside are escaped, tracebacks hold places but no values."""
+    """One event, one line: line breaks are escaped, and tracebacks hold places but no values."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.exc_text = None  # another handler's rendering, with the values in it

@@ -1,4 +1,4 @@
-"""All SQL about the log of messages: the transcript, and the truth that everything else can be rebuilt from."""
+"""All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
 def rebuild_conversation(
     connection: Connection, contact: str, idle_since: datetime
 ) -> Conversation | None:
-    """Replay the contact's latest conversation; None where it is finished, idle or was never begun."""
+    """Replay the contact's latest conversation; None where it is over, idle or was never begun."""
     last = connection.execute(
         sa.select(LoggedMessage.conversation_id, LoggedMessage.received_at)
         .where(LoggedMessage.contact_number == contact)

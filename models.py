@@ -1,4 +1,4 @@
-"""The tables, and the door to them: engine, pragmas, time-outs, and the schema brought up to date."""
+"""The tables, and the door to them: engine, pragmas, time-outs, the schema kept up to date."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 FOLDER = Path(__file__).resolve().parent
 
 SCHEMA_VERSION = "0001"
-"""The newest revision in migrations/versions, known without importing Alembic (a second of start-up)."""
+"""The newest revision in migrations/versions, known without a second spent importing Alembic."""
 
 OUTAGES = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 """Errors that say "not now" (away, slow, locked, read-only, full): worth trying again."""
@@ -55,7 +55,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -121,7 +121,7 @@ class LoggedMessage(Base):
 
 
 class UnfinishedConversation(Base):
-    """Where a contact stands, as the database store keeps it; a finished conversation has no row."""
+    """Where a contact stands, as the database store keeps it; nothing is kept of the finished."""
 
     __tablename__ = "conversations"
 
@@ -144,8 +144,8 @@ class Database:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._migrated = False
+        # SQLite takes one writer; in this process they queue here, not in its sleeping busy loop.
         self._one_at_a_time = threading.Lock()
-        """SQLite takes one writer; in this process they queue here, not in its sleeping busy loop."""
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -156,7 +156,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction that a clean end commits and an exception rolls back."""
+        """Yield a connection in a transaction; a clean end commits, an exception rolls back."""
         self.migrate()
         if not self.is_sqlite:
             with self.engine.begin() as connection:
@@ -168,7 +168,7 @@ class Database:
                 yield connection
 
     def migrate(self) -> None:
-        """Bring the schema up to date, once per process and under a lock that all processes share."""
+        """Bring the schema up to date, once per process, under a lock that all processes share."""
         if self._migrated:
             return
         with self._one_at_a_time:
@@ -181,7 +181,7 @@ class Database:
 
 
 def open_database(url: str) -> Database:
-    """Make the door to the database at `url` (see Settings.database_url); connects only when used."""
+    """Make the door to the database at `url` (Settings.database_url); it connects when used."""
     normal = normalise_url(url)
     # hide_parameters: customers' words must not travel to the log inside an exception.
     if normal.get_backend_name() == "sqlite":
@@ -198,6 +198,9 @@ def open_database(url: str) -> Database:
             normal,
             hide_parameters=True,
             pool_pre_ping=True,
+            # A later snapshot for each statement: what is read under a lock is what its last holder
+            # committed, whatever default the server was given.
+            isolation_level="READ COMMITTED",
             pool_timeout=3,
             connect_args={
                 "connect_timeout": 3,
@@ -226,7 +229,6 @@ def normalise_url(url: str) -> URL:
 def _set_pragmas(driver_connection: Any, _record: Any) -> None:
     # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
     driver_connection.execute("PRAGMA synchronous=FULL")
-    driver_connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _begin(connection: Connection) -> None:

@@ -16,8 +16,8 @@ from models import CannotStart, Database
 class OnlyProcess:
     """The right to be the one process that keeps conversations in memory beside this database.
 
-    On SQLite a lock file beside the database file; on PostgreSQL an advisory lock of one session, through
-    which everything is then written: whoever loses the session loses the right in the same moment.
+    On SQLite a lock file beside the database file; on PostgreSQL an advisory lock of one session,
+    through which everything is then written: who loses the session loses the right with it.
     """
 
     PATIENCE_SECONDS = 5.0
@@ -29,7 +29,7 @@ class OnlyProcess:
         self._session: Connection | None = None
 
     def claim(self) -> None:
-        """Take the right, or do nothing if we have it. Raises CannotStart if another process has it."""
+        """Take the right, unless we have it. Raises CannotStart where another process keeps it."""
         if self._file is not None or self._session is not None:
             return
         end = time.monotonic() + self.PATIENCE_SECONDS
@@ -37,9 +37,9 @@ class OnlyProcess:
         while not claim():
             if time.monotonic() > end:
                 raise CannotStart(
-                    "CONVERSATION_STORE=memory keeps conversations inside one process, and another process"
-                    " serves this database already. Serve with one worker, end the other process, or set"
-                    " CONVERSATION_STORE=database."
+                    "CONVERSATION_STORE=memory keeps conversations inside one process, and another"
+                    " process serves this database already. Serve with one worker, end the other"
+                    " process, or set CONVERSATION_STORE=database."
                 )
             time.sleep(0.1)
 

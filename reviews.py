@@ -88,7 +88,7 @@ def pages(
 def find_confirmed(
     connection: Connection, conversation_id: str | None, message_sid: str | None
 ) -> int | None:
-    """Find the review that a status callback speaks of, by its conversation, else by our message."""
+    """Find the review a status callback speaks of, by its conversation, else by our message."""
     for same in (
         Review.conversation_id == conversation_id,
         Review.message_sid == message_sid,

@@ -1,4 +1,4 @@
-"""Everything that differs between installations, checked at start: one frozen object, from one file."""
+"""Everything that differs between installations: one frozen object, checked at start."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Play Twilio and a customer against any base URL: what people use by hand is what the tests use."""
+"""Play Twilio and a customer against any base URL: for people by hand, and for the tests."""
 
 import random
 import time
@@ -113,23 +113,27 @@ class Simulator:
 
     def deliver(self, form: Mapping[str, str]) -> Answer:
         """Deliver a message until it is answered. Raises NotAnswered after the last attempt."""
+        return read_twiml(self._post_until_answered("/webhook", form))
+
+    def _post_until_answered(self, path: str, form: Mapping[str, str]) -> Any:
         form = {**form, "AccountSid": self.account_sid}
-        for attempt in range(1, self.attempts + 1):
+        for attempts_left in reversed(range(self.attempts)):
             try:
-                response = self.post("/webhook", form)
-                if response.status_code < 500 or attempt == self.attempts:
-                    return read_twiml(response)
+                response = self.post(path, form)
+                if response.status_code < 500 or not attempts_left:
+                    return response
             except httpx.TransportError as error:
-                if attempt == self.attempts:
+                if not attempts_left:
                     raise NotAnswered(f"{type(error).__name__}: {error}") from None
             time.sleep(self.pause_seconds)
-        raise NotAnswered("no attempt was allowed")
+        raise ValueError("attempts is at least 1")
 
     def report(
         self, callback: str, contact: str, sid: str, status: str, error_code: str | None = None
     ) -> Any:
         """Send the status callback of one of our messages to the address that its TwiML named.
 
+        Raises NotAnswered where no connection can be made. See
         https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
         """
         url = urlsplit(urljoin(f"{self.public_url}/webhook", callback))
@@ -142,7 +146,6 @@ class Simulator:
             "To": f"whatsapp:{contact}",
             "ChannelPrefix": "whatsapp",
             "MessageSid": sid,
-            "AccountSid": self.account_sid,
             "From": SENDER,
             "ApiVersion": "2010-04-01",
         }
@@ -150,7 +153,7 @@ class Simulator:
             form["EventType"] = status.upper()
         if error_code is not None:
             form["ErrorCode"] = error_code
-        return self.post(f"{path}?{url.query}" if url.query else path, form)
+        return self._post_until_answered(f"{path}?{url.query}" if url.query else path, form)
 
 
 def read_twiml(response: Any) -> Answer:

@@ -1,7 +1,7 @@
-"""Where unfinished conversations wait. The log of messages is the truth; a store keeps its present end.
+"""Where unfinished conversations wait: the log of messages is the truth, a store its present end.
 
-One contract, `hold`, encloses the transaction: lock, begin, yield, commit, publish, unlock. When the block
-raises, nothing is committed and nothing published.
+One contract, `hold`, encloses the transaction: lock, begin, yield, commit, publish, unlock. When
+the block raises, nothing is committed and nothing published.
 """
 
 import threading
@@ -22,10 +22,10 @@ from only_process import OnlyProcess
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What `hold` yields: the transaction, and the contacts that could be held with where they stand.
+    """What `hold` yields: the transaction, and the contacts that could be held: where they stand.
 
-    None stands for a contact with nothing under way. To move a contact on, put its next conversation here.
-    A conversation last touched before `idle_since` is over.
+    None stands for a contact with nothing under way. To move a contact on, put its next
+    conversation here. A conversation last touched before `idle_since` is over.
     """
 
     connection: Connection
@@ -40,10 +40,10 @@ class Store(Protocol):
     def hold(
         self, contacts: Collection[str], claim: Callable[[], None]
     ) -> AbstractContextManager[Held]:
-        """Hold those of `contacts` that nobody else holds, at once, until the transaction has ended.
+        """Hold those of `contacts` that nobody else holds, at once, until the transaction ends.
 
-        `claim` is called last before COMMIT; what it raises rolls back. An exception after it means that
-        nobody knows whether the commit happened. Raises one of models.OUTAGES where the database is away.
+        `claim` is called last before COMMIT; what it raises rolls back. An exception after it means
+        that nobody knows whether the commit happened. Raises one of models.OUTAGES.
         """
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Store(Protocol):
 
 
 class DatabaseStore:
-    """Conversations in the transaction's own database: they can't differ from the log, whatever crashes."""
+    """Conversations in the log's own transaction: they can't differ from it, whatever crashes."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class DatabaseStore:
     @contextmanager
     def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
         with self._database.write() as connection:
-            # SQLite's one writer holds every contact; on PostgreSQL each has a lock, new ones as well.
+            # SQLite's one writer holds every contact; on PostgreSQL each has a lock, new ones too.
             ours = contacts if self._database.is_sqlite else _try_locks(connection, contacts)
             now = self._clock()
             before = _read(connection, ours, idle_since=now - self._ttl)
@@ -147,7 +147,7 @@ def _changes(
 
 
 class MemoryStore:
-    """Conversations in a dict: for one process on one machine. A restart forgets them, never a review."""
+    """Conversations in a dict, for one process: a restart forgets them, never a review."""
 
     MOST_CONTACTS = 100_000
 

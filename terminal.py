@@ -1,4 +1,4 @@
-"""Be the customer in the terminal: `python3 run.py chat`, and sixty of them at once: `run.py demo`."""
+"""Be the customer in the terminal, `run.py chat`, or sixty of them at once, `run.py demo`."""
 
 import argparse
 import json

