@@ -42,6 +42,17 @@ def require_owner(
     )
 
 
+def require_owner_when_local(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> None:
+    """Keep what is public in production from those who reach a developer's machine by a tunnel."""
+    access: Access = request.app.state.access
+    if access.is_local:
+        require_owner(request, bearer, header)
+
+
 def refuse_foreign_origin(request: Request) -> None:
     """Refuse a change that another site's page asks the browser for. Raises 403.
 

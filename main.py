@@ -10,9 +10,10 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+import api
+import api_docs
 import logs
 from access import Access, origin_of, refuse_foreign_origin
-from api import Services, router
 from collector import Collector
 from logs import logger
 from models import open_database
@@ -46,9 +47,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Every review a customer finishes on WhatsApp is recorded exactly once.",
         lifespan=lifespan,
         redirect_slashes=False,  # Twilio would follow with a GET, without its form
+        docs_url=None,  # api_docs has them, without the internet
+        redoc_url=None,
         dependencies=[Depends(refuse_foreign_origin)],
     )
-    app.state.services = Services(
+    app.state.services = api.Services(
         database,
         collector,
         Twilio(
@@ -71,7 +74,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key"],
             expose_headers=["Link"],
         )
-    app.include_router(router)
+    app.include_router(api.router)
+    app.include_router(api_docs.router)
+    app.mount("/static", api_docs.static_files)
     return app
 
 

@@ -54,13 +54,14 @@ class OnlyProcess:
     def _claim_session(self) -> bool:
         session = self._database.engine.connect()
         session.detach()  # closing it ends the session, and with it the lock
-        taken = session.scalar(sa.text("SELECT pg_try_advisory_lock(1919247729, 2)"))
-        session.commit()
-        if taken:
-            self._session = session
-            return True
-        session.close()
-        return False
+        try:
+            if session.scalar(sa.text("SELECT pg_try_advisory_lock(1919247729, 2)")):
+                session.commit()
+                self._session = session
+        finally:
+            if self._session is None:
+                session.close()
+        return self._session is not None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -72,9 +73,20 @@ class OnlyProcess:
         try:
             with self._session.begin():
                 yield self._session
-        finally:
-            if self._session.invalidated:
-                self.release()
+        except BaseException:
+            self._clear_session(self._session)
+            raise
+
+    def _clear_session(self, session: Connection) -> None:
+        """Roll back, as nobody does after a failed COMMIT; give up a lost session."""
+        lost = session.invalidated
+        if not lost:
+            try:
+                session.connection.rollback()
+            except Exception:
+                lost = True
+        if lost:
+            self.release()
 
     def release(self) -> None:
         """Give the right back."""

@@ -34,25 +34,32 @@ def outage() -> OperationalError:
 
 
 class Interrupted:
-    """A real store, whose commit can be interrupted before it happens or after."""
+    """A real store on a real database, with a say before the claim and around COMMIT itself."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, database: Database, patch: pytest.MonkeyPatch) -> None:
         self._store = store
         self.before_claim: Callable[[], None] = lambda: None
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self.open, self.close = store.open, store.close
+        dialect = database.engine.dialect
+        really_commit = dialect.do_commit
+
+        def do_commit(connection: Any) -> None:
+            self.before_commit()
+            really_commit(connection)
+            self.after_commit()
+
+        patch.setattr(dialect, "do_commit", do_commit)
 
     @contextmanager
     def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
-        def claim_and_go_on() -> None:
+        def claim_later() -> None:
             self.before_claim()
             claim()
-            self.before_commit()
 
-        with self._store.hold(contacts, claim_and_go_on) as held:
+        with self._store.hold(contacts, claim_later) as held:
             yield held
-        self.after_commit()
 
 
 def once(action: Callable[[], None]) -> Callable[[], None]:
@@ -66,13 +73,16 @@ def fail() -> None:
 
 
 @pytest.fixture(params=[MemoryStore, DatabaseStore])
-def store(request: pytest.FixtureRequest, database: Database) -> Interrupted:
-    return Interrupted(request.param(database, TTL))
+def store(
+    request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Interrupted:
+    return Interrupted(request.param(database, TTL), database, monkeypatch)
 
 
 @pytest.fixture
 def collector(store: Interrupted) -> Iterator[Collector]:
     running = Collector(store)
+    running.start()
     yield running
     running.close()
 
@@ -205,7 +215,6 @@ class TestAnOutage:
     def test_a_message_withdrawn_at_its_deadline_is_never_recorded(
         self, collector: Collector, store: Interrupted, database: Database
     ) -> None:
-        collector.start()
         collector.DEADLINE_SECONDS = 0.05
         store.before_claim = fail
         assert tell(collector, message(1)) == [Reply(APOLOGY)]
@@ -217,7 +226,6 @@ class TestAnOutage:
     def test_a_withdrawn_message_delivered_again_is_a_new_attempt(
         self, collector: Collector, store: Interrupted, database: Database
     ) -> None:
-        collector.start()
         collector.DEADLINE_SECONDS = 0.05
         store.before_claim = fail
         tell(collector, message(1))
@@ -229,7 +237,6 @@ class TestAnOutage:
     def test_a_batch_goes_on_without_the_message_withdrawn_in_its_midst(
         self, collector: Collector, store: Interrupted, database: Database
     ) -> None:
-        collector.start()
         room = collector._room
 
         def withdraw_ana() -> None:
@@ -417,21 +424,39 @@ class TestSeveralWorkers:
             assert len(replies) == 1
         insist_on_one_review(open_database(postgres_url))
 
-    def test_a_stuck_contact_stalls_nobody_else(
+    def test_stuck_contacts_stall_nobody_else(
+        self, workers: list[Collector], postgres_url: str
+    ) -> None:
+        """More of them than a batch has room for, held by a worker that is frozen."""
+        elsewhere = DatabaseStore(open_database(postgres_url), TTL)
+        stuck_contacts = [f"+{n}" for n in range(WaitingRoom.BATCH)]
+
+        async def past_a_frozen_worker() -> list[Reply]:
+            with elsewhere.hold(stuck_contacts, lambda: None):
+                crowd = [message(n, "x", contact) for n, contact in enumerate(stuck_contacts)]
+                stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in crowd]
+                await asyncio.sleep(0)
+                other = await workers[0].reply_to(message(999, "hi", BEN))
+                assert not any(each.done() for each in stuck)
+            return [other, *(await asyncio.gather(*stuck))]
+
+        assert {r.text[:3] for r in asyncio.run(past_a_frozen_worker())} == {"Hi!"}
+
+    def test_a_customer_who_writes_without_end_stalls_nobody_else(
         self, workers: list[Collector], postgres_url: str
     ) -> None:
         elsewhere = DatabaseStore(open_database(postgres_url), TTL)
 
-        async def past_a_frozen_worker() -> list[Reply]:
+        async def past_the_crowd() -> Reply:
             with elsewhere.hold({ANA}, lambda: None):
-                many = [message(n, "x") for n in range(300)]
-                stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in many]
+                crowd = [message(n, "x") for n in range(WaitingRoom.BATCH + 1)]
+                stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in crowd]
                 await asyncio.sleep(0)
-                others = [await workers[0].reply_to(message(301, "hi", BEN))]
-                assert not any(each.done() for each in stuck)
-            return [*others, await stuck[0]]
+                other = await workers[0].reply_to(message(999, "hi", BEN))
+            await asyncio.gather(*stuck)
+            return other
 
-        assert all(r.text.startswith("Hi!") for r in asyncio.run(past_a_frozen_worker()))
+        assert asyncio.run(past_the_crowd()).text.startswith("Hi!")
 
 
 class TestLimits:
@@ -439,7 +464,6 @@ class TestLimits:
         self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(WaitingRoom, "MOST_ENTRIES", 1)
-        collector.start()
         reached, go_on = threading.Event(), threading.Event()
 
         def stall() -> None:
@@ -460,8 +484,6 @@ class TestLimits:
         assert refused == Reply(APOLOGY)
 
     def test_closing_answers_who_waits(self, collector: Collector, database: Database) -> None:
-        collector.start()
-
         async def leave() -> list[Reply]:
             waiting = [asyncio.ensure_future(collector.reply_to(message(n))) for n in range(1, 5)]
             await asyncio.sleep(0)

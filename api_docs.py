@@ -1,0 +1,45 @@
+"""`/docs` and `/redoc`, as FastAPI has them, from files of our own: no internet needed."""
+
+from fastapi import APIRouter, Depends
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from access import require_owner_when_local
+from settings import FOLDER
+
+# Relative addresses: the pages also work below a proxy's prefix.
+OPENAPI = "openapi.json"
+ICON = "static/icon.svg"
+SWAGGER = "static/vendor/swagger-ui-5.35.0"
+REDOC = "static/vendor/redoc-2.5.4"
+
+static_files = StaticFiles(directory=FOLDER / "static")
+router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner_when_local)])
+
+
+@router.get("/docs")
+async def swagger() -> HTMLResponse:
+    return get_swagger_ui_html(
+        title="WhatsApp review collector",
+        openapi_url=OPENAPI,
+        swagger_js_url=f"{SWAGGER}/swagger-ui-bundle.js",
+        swagger_css_url=f"{SWAGGER}/swagger-ui.css",
+        swagger_favicon_url=ICON,
+    )
+
+
+@router.get("/redoc")
+async def redoc() -> HTMLResponse:
+    return get_redoc_html(
+        title="WhatsApp review collector",
+        openapi_url=OPENAPI,
+        redoc_js_url=f"{REDOC}/redoc.standalone.js",
+        redoc_favicon_url=ICON,
+        with_google_fonts=False,
+    )
+
+
+@router.get("/")
+async def home() -> RedirectResponse:
+    return RedirectResponse("docs")

@@ -1,0 +1,254 @@
+"""Set up .venv and run the everyday commands; `python3 run.py help` lists them.
+
+Standard library only. An old Python 3 must get as far as our sentence about its age, so there is
+no syntax newer than 3.6 here, and annotations that 3.6 could not evaluate are quoted.
+"""
+
+import argparse
+import hashlib
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+OLDEST_PYTHON = (3, 11)
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+VENV_PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+# The last file is the one that pip installs; it includes those before it.
+RUNTIME = ["requirements.txt"]
+DEVELOPMENT = ["requirements.txt", "requirements-dev.txt"]
+
+HELP = """\
+python3 run.py [--port N]  serve on http://localhost:8000 (or port N), reloading on changes
+python3 run.py chat        be a customer: chat with the bot in this terminal
+python3 run.py demo        watch every review being recorded exactly once
+python3 run.py test        run the tests; arguments are pytest's
+python3 run.py check       check format, lint rules and types
+python3 run.py check-data  replay the message log and compare it with the reviews
+python3 run.py help        show this list"""
+
+
+def main(arguments: "list[str]") -> int:
+    """Do what the first word asks and return the exit code."""
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        needed, this = (".".join(map(str, v)) for v in (OLDEST_PYTHON, sys.version_info[:3]))
+        sys.exit(f"Python {needed} or newer is needed; this is {this}.")
+    os.chdir(str(HERE))
+    if not arguments:
+        return serve([])
+    word, rest = arguments[0], arguments[1:]
+    if word in ("help", "-h", "--help"):
+        print(HELP)
+        return 0
+    if word.startswith("-"):
+        return serve(arguments)
+    if word == "test":
+        set_up(DEVELOPMENT)
+        return hand_over("pytest", *rest)
+    if word == "check":
+        set_up(DEVELOPMENT)
+        return check()
+    if word in ("chat", "demo"):
+        set_up(RUNTIME)
+        chosen = os.environ.get("ENVIRONMENT") or "local"
+        return hand_over("terminal", word, *rest, ENVIRONMENT=chosen)
+    if word == "check-data":
+        set_up(RUNTIME)
+        return hand_over("checker", *rest)
+    print(f"run.py does not know the word {word!r}.\n\n{HELP}", file=sys.stderr)
+    return 2
+
+
+def serve(options: "list[str]") -> int:
+    """Serve the app on this machine only, always as a local installation."""
+    parser = argparse.ArgumentParser(prog="run.py", add_help=False)
+    parser.add_argument("--port", metavar="N", type=port_number, default=8000)
+    port = parser.parse_args(options).port
+    insist_on_free(port)
+    set_up(RUNTIME)
+    where = "" if port == 8000 else f" --url http://localhost:{port}"
+    print(
+        f"Open  http://localhost:{port}/docs  and  http://localhost:{port}/api/reviews\n"
+        f"Then try, in a second terminal:  python3 run.py chat{where}\n"
+        f"                            or:  python3 run.py demo{where}\n"
+        "Ctrl-C stops."
+    )
+    words = ("uvicorn", "main:app", "--reload", "--port", str(port))
+    return hand_over(*words, ENVIRONMENT="local")
+
+
+def port_number(text: str) -> int:
+    """Read a port; argparse words the refusal of anything else."""
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
+    return int(text)
+
+
+def insist_on_free(port: int) -> None:
+    """Exit with a sentence if nobody could listen on `port`: sooner and clearer than uvicorn."""
+    with socket.socket() as probe:
+        if sys.platform == "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # Connections of a server that has just stopped (TIME_WAIT) are in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            another = port + 1 if 1024 <= port < 65535 else 8001
+            sys.exit(
+                f"Port {port} cannot be used ({error.strerror}); "
+                f"take another: python3 run.py --port {another}"
+            )
+
+
+def check() -> int:
+    """Run every check, also after one has failed, and return 1 if any did."""
+    failures = 0
+    for words in (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy", "."]):
+        print("$", *words, flush=True)
+        failures += call_in_venv(*words) != 0
+    return 1 if failures else 0
+
+
+def call_in_venv(*module_and_arguments: str) -> int:
+    """Run a module in .venv to its end and return its exit code."""
+    return subprocess.call([str(VENV_PYTHON), "-m", *module_and_arguments], env=environment())
+
+
+def hand_over(*module_and_arguments: str, **changes: str) -> int:
+    """Let a module in .venv take this process's place: its signals and its exit code."""
+    command = [str(VENV_PYTHON), "-m", *module_and_arguments]
+    sys.stdout.flush()
+    if sys.platform == "win32":
+        # There is no such exec. Ctrl-C reaches the child too, and how it ends then is its affair.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return subprocess.call(command, env=environment(**changes))
+    return os.execve(command[0], command, environment(**changes))
+
+
+def environment(**changes: str) -> "dict[str, str]":
+    """Take ours, less what would send the Python in .venv to another one's library."""
+    drop = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
+    return {**{name: os.environ[name] for name in os.environ if name not in drop}, **changes}
+
+
+def set_up(requirements: "list[str]") -> None:
+    """Make .venv and install `requirements`, where that has not been done; or exit saying why."""
+    try:
+        if is_set_up(requirements):
+            return
+        with one_at_a_time():
+            if is_set_up(requirements):  # by the run.py we waited for
+                return
+            if not (venv_version() and ask_venv("-m", "pip", "--version")):
+                make_venv()
+            install(requirements)
+    except OSError as error:
+        sys.exit(f"Setting up .venv failed: {error}.")
+
+
+def is_set_up(requirements: "list[str]") -> bool:
+    stamp = stamp_of(requirements)
+    return stamp.exists() and stamp.read_text() == digest(requirements, venv_version())
+
+
+def stamp_of(requirements: "list[str]") -> Path:
+    return VENV / (requirements[-1] + ".sha256")
+
+
+def digest(requirements: "list[str]", version: str) -> str:
+    parts = [version.encode(), *[(HERE / name).read_bytes() for name in requirements]]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def venv_version() -> str:
+    """Tell the version of the Python in .venv: "" if it is too old or does not run (any more)."""
+    code = f"import sys; v = sys.version_info[:2]; print(v if v >= {OLDEST_PYTHON} else '')"
+    return ask_venv("-c", code)
+
+
+def ask_venv(*arguments: str) -> str:
+    """Run the Python in .venv and return what it prints: "" if it fails."""
+    command = [str(VENV_PYTHON), *arguments]
+    try:
+        printed = subprocess.check_output(command, env=environment(), stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return printed.decode(errors="replace").strip()
+
+
+def make_venv() -> None:
+    """Make .venv from nothing, whatever was left of it."""
+    try:
+        importlib.import_module("venv")
+        importlib.import_module("ensurepip")
+    except ImportError as error:
+        advice = "on Debian and Ubuntu: sudo apt install python3-venv"
+        sys.exit(f"This Python cannot make .venv ({error}); {advice}")
+    tell("Setting up .venv (once, about a minute) ...")
+    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]) != 0:
+        sys.exit("Making .venv failed; put right what Python says above and run this again.")
+
+
+def install(requirements: "list[str]") -> None:
+    """Install the last file of `requirements` and note that this covers those before it."""
+    name = requirements[-1]
+    tell(f"Installing {name} into .venv ...")
+    for stamp in VENV.glob("*.sha256"):  # an interrupted installation may leave anything behind
+        stamp.unlink()
+    options = ("--quiet", "--disable-pip-version-check")
+    if call_in_venv("pip", "install", *options, "-r", name) != 0:
+        sys.exit(f"Installing {name} failed; check the internet connection and run this again.")
+    version = venv_version()
+    for count in range(1, len(requirements) + 1):
+        covered = requirements[:count]
+        stamp_of(covered).write_text(digest(covered, version))
+
+
+@contextmanager
+def one_at_a_time() -> "Iterator[None]":
+    """Wait for another run.py that sets up .venv; its lock goes with it, however it ends."""
+    with (HERE / ".venv.lock").open("w") as lock:
+        if not locked(lock.fileno()):
+            tell("Waiting for another run.py that sets up .venv ...")
+            while not locked(lock.fileno()):
+                time.sleep(0.2)
+        yield
+
+
+def locked(file: int) -> bool:
+    """Try to lock an open file and tell whether that worked."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX, Windows: another has it
+        return False
+    return True
+
+
+def tell(progress: str) -> None:
+    """Say what is happening, apart from the output that a command may be run for."""
+    print(progress, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
