@@ -78,18 +78,18 @@ _items = TypeAdapter(list[ReviewItem])
 
 
 def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
-    """Describe a form that Twilio fills in, so that it can be tried from /docs with two fields."""
-    fields = {**required, **optional}
-    properties = {name: {"type": "string", "example": fields[name]} for name in fields}
-    for name in optional:  # /docs would send them as typed here, made up or not
-        properties[name] = {"type": "string", "description": optional[name]}
+    """Describe a form for /docs: required fields with an example, optional ones with a meaning.
+
+    The optional ones have an empty example, as Swagger would send the word "string" for them.
+    """
+    properties: dict[str, Any] = {}
+    for name, example in required.items():
+        properties[name] = {"type": "string", "example": example}
+    for name, meaning in optional.items():
+        properties[name] = {"type": "string", "example": "", "description": meaning}
     schema = {"type": "object", "required": list(required), "properties": properties}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/x-www-form-urlencoded": {"schema": schema}},
-        }
-    }
+    content = {"application/x-www-form-urlencoded": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {

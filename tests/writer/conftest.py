@@ -1,0 +1,110 @@
+"""The collector on real databases, and an interruption at the moments that matter."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from checker import check
+from collector import Collector
+from conversation import Message
+from models import Database, LoggedMessage, Review
+from stores import DatabaseStore, Held, MemoryStore, Store
+from waiting_room import Reply
+
+ANA, BEN = "+15551234567", "+15557654321"
+TTL = timedelta(hours=24)
+TEXTS = ("hi", "iPhone 15", "Sarah", "Lovely.")
+THANKS = Reply("Thanks Sarah -- your review for iPhone 15 has been recorded.", "SM1")
+
+
+def message(number: int, text: str | None = None, contact: str = ANA) -> Message:
+    return Message(f"SM{number}", contact, TEXTS[(number - 1) % 4] if text is None else text)
+
+
+def outage() -> OperationalError:
+    return OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
+
+
+class Interrupted:
+    """A real store on a real database, with a say before the claim and around COMMIT itself."""
+
+    def __init__(self, store: Store, database: Database, patch: pytest.MonkeyPatch) -> None:
+        self._store = store
+        self.before_claim: Callable[[], None] = lambda: None
+        self.before_commit: Callable[[], None] = lambda: None
+        self.after_commit: Callable[[], None] = lambda: None
+        self.open, self.close = store.open, store.close
+        dialect = database.engine.dialect
+        really_commit = dialect.do_commit
+
+        def do_commit(connection: Any) -> None:
+            self.before_commit()
+            really_commit(connection)
+            self.after_commit()
+
+        patch.setattr(dialect, "do_commit", do_commit)
+
+    @contextmanager
+    def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
+        def claim_later() -> None:
+            self.before_claim()
+            claim()
+
+        with self._store.hold(contacts, claim_later) as held:
+            yield held
+
+
+def once(action: Callable[[], None]) -> Callable[[], None]:
+    """Do it the first time only."""
+    left = [action]
+    return lambda: left.pop()() if left else None
+
+
+def fail() -> None:
+    raise outage()
+
+
+@pytest.fixture(params=[MemoryStore, DatabaseStore])
+def store(
+    request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Interrupted:
+    return Interrupted(request.param(database, TTL), database, monkeypatch)
+
+
+@pytest.fixture
+def collector(store: Interrupted) -> Iterator[Collector]:
+    running = Collector(store)
+    running.start()
+    yield running
+    running.close()
+
+
+def tell(collector: Collector, *messages: Message) -> list[Any]:
+    """Deliver messages at once, in this order; return their replies, or what was raised."""
+
+    async def deliver() -> list[Any]:
+        replies = (collector.reply_to(each) for each in messages)
+        return await asyncio.gather(*replies, return_exceptions=True)
+
+    return asyncio.run(deliver())
+
+
+def tell_in_turn(collector: Collector, *messages: Message) -> list[Any]:
+    return [tell(collector, each)[0] for each in messages]
+
+
+def count(database: Database, table: type[Review | LoggedMessage]) -> int:
+    with database.read() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+def insist_on_one_review(database: Database) -> None:
+    assert count(database, Review) == 1
+    assert count(database, LoggedMessage) == 4
+    assert check(database).problems == []

@@ -1,0 +1,161 @@
+"""The database fails at every moment: nothing is lost, doubled or said that is not true."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from collector import Collector
+from conversation import APOLOGY
+from models import Database, LoggedMessage, open_database
+from stores import DatabaseStore
+from tests.servers import Postgres, wait_until
+from tests.writer.conftest import (
+    BEN,
+    THANKS,
+    TTL,
+    Interrupted,
+    count,
+    fail,
+    insist_on_one_review,
+    message,
+    once,
+    outage,
+    tell,
+    tell_in_turn,
+)
+from waiting_room import OutcomeUnknown, Reply
+
+
+class TestAnOutage:
+    def test_a_commit_that_never_happened_is_made_again(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        for number in range(1, 5):
+            store.before_commit = once(fail)
+            replies = tell(collector, message(number))
+        assert replies == [THANKS]
+        insist_on_one_review(database)
+
+    def test_a_commit_whose_answer_was_lost_is_found_in_the_log(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        for number in range(1, 5):
+            store.after_commit = once(fail)
+            replies = tell(collector, message(number))
+        assert replies == [THANKS]
+        insist_on_one_review(database)
+
+    def test_a_message_withdrawn_at_its_deadline_is_never_recorded(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        collector.DEADLINE_SECONDS = 0.05
+        store.before_claim = fail
+        assert tell(collector, message(1)) == [Reply(APOLOGY)]
+        store.before_claim = lambda: None
+        collector.DEADLINE_SECONDS = 6.0
+        assert tell(collector, message(5, "hi again"))[0].text.startswith("Hi!")
+        assert count(database, LoggedMessage) == 1
+
+    def test_a_withdrawn_message_delivered_again_is_a_new_attempt(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        collector.DEADLINE_SECONDS = 0.05
+        store.before_claim = fail
+        tell(collector, message(1))
+        store.before_claim = lambda: None
+        collector.DEADLINE_SECONDS = 6.0
+        assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
+        insist_on_one_review(database)
+
+    def test_a_batch_goes_on_without_the_message_withdrawn_in_its_midst(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        room = collector._room
+
+        def withdraw_ana() -> None:
+            room.withdraw(room._by_sid["SM1"])
+
+        store.before_claim = once(withdraw_ana)
+        replies = tell(collector, message(1), message(2, "hi", BEN))
+        assert replies[0] == Reply(APOLOGY)
+        assert replies[1].text.startswith("Hi!")
+        assert count(database, LoggedMessage) == 1
+
+    @pytest.mark.parametrize("committed", [True, False])
+    def test_an_outcome_unknown_at_the_deadline_is_said_to_be_so(
+        self, collector: Collector, store: Interrupted, database: Database, committed: bool
+    ) -> None:
+        """The retry gets the stored reply if there is one; else it is a new attempt."""
+        tell_in_turn(collector, message(1), message(2))
+        reached, go_on = threading.Event(), threading.Event()
+
+        def stall() -> None:
+            reached.set()
+            go_on.wait(30)
+            raise outage()
+
+        if committed:
+            store.after_commit = once(stall)
+        else:
+            store.before_commit = once(stall)
+        collector.DEADLINE_SECONDS = 0.2
+        assert isinstance(tell(collector, message(3))[0], OutcomeUnknown)
+        assert reached.is_set()
+        go_on.set()
+        wait_until(lambda: not collector._room.everyone())
+        assert count(database, LoggedMessage) == (3 if committed else 2)
+        collector.DEADLINE_SECONDS = 6.0
+        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+        insist_on_one_review(database)
+
+    def test_a_delivery_that_waits_for_an_unknown_outcome_gets_its_reply(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        reached, go_on = threading.Event(), threading.Event()
+
+        def stall() -> None:
+            reached.set()
+            go_on.wait(30)
+            raise outage()
+
+        store.before_commit = once(stall)
+
+        async def deliver_twice() -> list[Any]:
+            collector.DEADLINE_SECONDS = 0.2
+            first = await asyncio.gather(collector.reply_to(message(1)), return_exceptions=True)
+            collector.DEADLINE_SECONDS = 6.0
+            again = asyncio.ensure_future(collector.reply_to(message(1)))
+            await asyncio.sleep(0)
+            go_on.set()
+            return [*first, await again]
+
+        first, again = asyncio.run(deliver_twice())
+        assert isinstance(first, OutcomeUnknown)
+        assert again.text.startswith("Hi!")
+        assert count(database, LoggedMessage) == 1
+
+    def test_a_process_starts_while_the_database_is_away(self, postgres_url: str) -> None:
+        host, _, _ = postgres_url.rpartition(":")
+        database = open_database(f"{host}:1/nowhere")
+        collector = Collector(DatabaseStore(database, TTL))
+        collector.start()
+        assert not collector.is_able()
+        collector.close()
+
+    def test_it_recovers_by_itself(self, postgres: Postgres, postgres_url: str) -> None:
+        database = open_database(postgres_url)
+        collector = Collector(DatabaseStore(database, TTL))
+        tell_in_turn(collector, message(1), message(2))
+        postgres.kill()
+        collector.DEADLINE_SECONDS = 0.2
+        assert tell(collector, message(3)) == [Reply(APOLOGY)]
+        assert not collector.is_able()
+        postgres.start()
+        collector.DEADLINE_SECONDS = 6.0
+        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+        assert collector.is_able()
+        collector.close()
+        insist_on_one_review(database)
+        database.close()

@@ -1,0 +1,160 @@
+"""One contact's trouble is never another's: poison, stale stores, several workers."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import sqlalchemy as sa
+
+from checker import check
+from collector import Collector
+from conversation import APOLOGY
+from models import Database, LoggedMessage, Review, open_database
+from stores import DatabaseStore
+from tests.writer.conftest import (
+    ANA,
+    BEN,
+    THANKS,
+    TTL,
+    Interrupted,
+    count,
+    insist_on_one_review,
+    message,
+    tell,
+    tell_in_turn,
+)
+from waiting_room import Reply, WaitingRoom
+
+
+class TestPoison:
+    @pytest.fixture(autouse=True)
+    def _forbidden_word(self, database: Database) -> None:
+        forbid = "ALTER TABLE messages ADD CONSTRAINT no_poison CHECK (body <> 'poison')"
+        if database.is_sqlite:
+            forbid = (
+                "CREATE TRIGGER no_poison BEFORE INSERT ON messages WHEN new.body = 'poison'"
+                " BEGIN SELECT RAISE(ABORT, 'no poison'); END"
+            )
+        with database.write() as connection:
+            connection.execute(sa.text(forbid))
+
+    def test_what_cannot_be_recorded_is_apologised_for_and_the_rest_of_its_batch_is(
+        self, collector: Collector, database: Database
+    ) -> None:
+        replies = tell(collector, message(1), message(2, "poison", BEN), message(3, "hi", "+1"))
+        assert [reply.text[:3] for reply in replies] == ["Hi!", APOLOGY[:3], "Hi!"]
+        assert count(database, LoggedMessage) == 2
+
+    def test_the_poisoned_contact_goes_on_where_it_was(
+        self, collector: Collector, database: Database
+    ) -> None:
+        tell_in_turn(collector, message(1), message(9, "poison"))
+        assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
+        insist_on_one_review(database)
+
+
+class TestAStoreThatIsBehind:
+    """Its step collides in the log, which then says where the contact stands."""
+
+    def test_the_log_brings_it_up_to_date(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        tell_in_turn(collector, message(1), message(2))
+        with store.hold({ANA}, lambda: None) as held:
+            before = held.conversations[ANA]
+        tell(collector, message(3))
+        with store.hold({ANA}, lambda: None) as held:
+            held.conversations[ANA] = before
+        assert tell(collector, message(4)) == [THANKS]
+        insist_on_one_review(database)
+
+    def test_a_conversation_that_is_over_is_not_finished_again(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        tell_in_turn(collector, message(1), message(2), message(3))
+        with store.hold({ANA}, lambda: None) as held:
+            before = held.conversations[ANA]
+        tell(collector, message(4))
+        with store.hold({ANA}, lambda: None) as held:
+            held.conversations[ANA] = before
+        assert tell(collector, message(5, "Really lovely."))[0].text.startswith("Hi!")
+        assert count(database, Review) == 1
+        assert check(database).problems == []
+
+
+class TestSeveralWorkers:
+    @pytest.fixture
+    def workers(self, postgres_url: str) -> Iterator[list[Collector]]:
+        with ExitStack() as running:
+            workers = []
+            for _ in range(3):
+                database = open_database(postgres_url)
+                running.callback(database.close)
+                workers.append(Collector(DatabaseStore(database, TTL)))
+                running.callback(workers[-1].close)
+            yield workers
+
+    def test_two_first_messages_of_a_new_contact_serialise(
+        self, workers: list[Collector], postgres_url: str
+    ) -> None:
+        async def at_once() -> list[Reply]:
+            return await asyncio.gather(
+                *(
+                    worker.reply_to(message(3 * turn + n, "x", f"+{turn}"))
+                    for turn in range(10)
+                    for n, worker in enumerate(workers)
+                )
+            )
+
+        replies = asyncio.run(at_once())
+        for turn in range(10):
+            said = sorted(reply.text for reply in replies[3 * turn : 3 * turn + 3])
+            assert [text[:6] for text in said] == ["Hi! Wh", "Okay, ", "Please"]
+        assert check(open_database(postgres_url)).problems == []
+
+    def test_one_sid_at_three_workers_is_one_message(
+        self, workers: list[Collector], postgres_url: str
+    ) -> None:
+        async def at_once(number: int) -> set[Reply]:
+            replies = (worker.reply_to(message(number)) for worker in workers)
+            return set(await asyncio.gather(*replies))
+
+        for number in range(1, 5):
+            replies = asyncio.run(at_once(number))
+            assert len(replies) == 1
+        insist_on_one_review(open_database(postgres_url))
+
+    def test_stuck_contacts_stall_nobody_else(
+        self, workers: list[Collector], postgres_url: str
+    ) -> None:
+        """More of them than a batch has room for, held by a worker that is frozen."""
+        elsewhere = DatabaseStore(open_database(postgres_url), TTL)
+        stuck_contacts = [f"+{n}" for n in range(WaitingRoom.BATCH)]
+
+        async def past_a_frozen_worker() -> list[Reply]:
+            with elsewhere.hold(stuck_contacts, lambda: None):
+                crowd = [message(n, "x", contact) for n, contact in enumerate(stuck_contacts)]
+                stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in crowd]
+                await asyncio.sleep(0)
+                other = await workers[0].reply_to(message(999, "hi", BEN))
+                assert not any(each.done() for each in stuck)
+            return [other, *(await asyncio.gather(*stuck))]
+
+        assert {r.text[:3] for r in asyncio.run(past_a_frozen_worker())} == {"Hi!"}
+
+    def test_a_customer_who_writes_without_end_stalls_nobody_else(
+        self, workers: list[Collector], postgres_url: str
+    ) -> None:
+        elsewhere = DatabaseStore(open_database(postgres_url), TTL)
+
+        async def past_the_crowd() -> Reply:
+            with elsewhere.hold({ANA}, lambda: None):
+                crowd = [message(n, "x") for n in range(WaitingRoom.BATCH + 1)]
+                stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in crowd]
+                await asyncio.sleep(0)
+                other = await workers[0].reply_to(message(999, "hi", BEN))
+            await asyncio.gather(*stuck)
+            return other
+
+        assert asyncio.run(past_the_crowd()).text.startswith("Hi!")

@@ -1,0 +1,161 @@
+"""Exactly once, in order, and commit before reply."""
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from checker import check
+from collector import Collector
+from conversation import APOLOGY
+from models import Database, LoggedMessage
+from stores import DatabaseStore
+from tests.writer.conftest import (
+    BEN,
+    THANKS,
+    TTL,
+    Interrupted,
+    count,
+    insist_on_one_review,
+    message,
+    once,
+    tell,
+    tell_in_turn,
+)
+from waiting_room import MessageSidTaken, Reply, WaitingRoom
+
+
+def test_four_messages_make_one_review(collector: Collector, database: Database) -> None:
+    replies = tell_in_turn(collector, *map(message, range(1, 5)))
+    assert replies[-1] == THANKS
+    assert all(reply.confirms is None for reply in replies[:-1])
+    insist_on_one_review(database)
+
+
+def test_messages_that_wait_together_are_taken_in_order(
+    collector: Collector, database: Database
+) -> None:
+    assert tell(collector, *map(message, range(1, 5)))[-1] == THANKS
+    insist_on_one_review(database)
+
+
+def test_twenty_deliveries_at_once_are_one_message(
+    collector: Collector, database: Database
+) -> None:
+    for number in range(1, 5):
+        assert len(set(tell(collector, *[message(number)] * 20))) == 1
+    insist_on_one_review(database)
+
+
+def test_a_repeat_gets_the_stored_words_after_a_restart(
+    collector: Collector, database: Database
+) -> None:
+    replies = tell_in_turn(collector, *map(message, range(1, 5)))
+    collector.close()
+    assert tell_in_turn(collector, *map(message, range(1, 5))) == replies
+    insist_on_one_review(database)
+
+
+def test_a_repeat_of_an_old_message_changes_nothing(
+    collector: Collector, database: Database
+) -> None:
+    tell_in_turn(collector, message(1), message(2))
+    assert tell(collector, message(1))[0].text == "Hi! Which product is this review for?"
+    assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+    insist_on_one_review(database)
+
+
+def test_an_idle_conversation_starts_over(database: Database) -> None:
+    now = [datetime(2026, 11, 23, tzinfo=UTC)]
+    collector = Collector(DatabaseStore(database, TTL, lambda: now[0]), lambda: now[0])
+    tell_in_turn(collector, message(1), message(2))
+    now[0] += TTL + timedelta(seconds=1)
+    assert tell(collector, message(3))[0].text == "Hi! Which product is this review for?"
+    collector.close()
+    assert check(database).problems == []
+
+
+@pytest.mark.parametrize("where", ["overlapping", "logged"])
+def test_a_sid_of_another_contact_is_refused(
+    collector: Collector, database: Database, where: str
+) -> None:
+    stolen = message(1, "give it to me", BEN)
+    if where == "overlapping":
+        replies = tell(collector, message(1), stolen)
+    else:
+        replies = tell_in_turn(collector, message(1), stolen)
+    assert isinstance(replies[1], MessageSidTaken)
+    assert count(database, LoggedMessage) == 1
+
+
+def test_the_first_text_of_a_sid_counts(collector: Collector) -> None:
+    tell_in_turn(collector, message(1), message(2), message(2, "Sofa"), message(3))
+    assert tell(collector, message(4))[0] == THANKS
+
+
+def test_times_in_the_log_only_grow_even_when_the_clock_stands(database: Database) -> None:
+    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+    collector = Collector(DatabaseStore(database, TTL), lambda: midnight)
+    tell(collector, *map(message, range(1, 5)))
+    collector.close()
+    with database.read() as connection:
+        rows = connection.execute(
+            sa.select(LoggedMessage.received_at).order_by(LoggedMessage.position)
+        )
+        times = [row.received_at for row in rows]
+    assert times == sorted(set(times))
+
+
+class TestLimits:
+    def test_a_full_queue_apologises_at_once(
+        self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(WaitingRoom, "MOST_ENTRIES", 1)
+        reached, go_on = threading.Event(), threading.Event()
+
+        def stall() -> None:
+            reached.set()
+            go_on.wait(30)
+
+        store.before_claim = once(stall)
+
+        async def crowd() -> list[Reply]:
+            first = asyncio.ensure_future(collector.reply_to(message(1)))
+            await asyncio.to_thread(reached.wait)
+            refused = await collector.reply_to(message(2, "hi", BEN))
+            go_on.set()
+            return [await first, refused]
+
+        first, refused = asyncio.run(crowd())
+        assert first.text.startswith("Hi!")
+        assert refused == Reply(APOLOGY)
+
+    def test_closing_answers_who_waits(self, collector: Collector, database: Database) -> None:
+        async def leave() -> list[Reply]:
+            waiting = [asyncio.ensure_future(collector.reply_to(message(n))) for n in range(1, 5)]
+            await asyncio.sleep(0)
+            await asyncio.to_thread(collector.close)
+            return [await each for each in waiting]
+
+        assert asyncio.run(leave())[-1] == THANKS
+        insist_on_one_review(database)
+
+    def test_it_can_be_started_again(self, collector: Collector) -> None:
+        for number in (1, 5):
+            collector.start()
+            assert collector.is_able()
+            assert tell(collector, message(number, contact=f"+{number}"))[0].text.startswith("Hi!")
+            collector.close()
+
+    def test_a_writer_that_dies_is_reported_and_believed_no_more(
+        self, collector: Collector
+    ) -> None:
+        died = threading.Event()
+        collector.start(on_death=died.set)
+        assert collector.is_able()
+        collector.take = None  # type: ignore[assignment,method-assign]
+        assert isinstance(tell(collector, message(1))[0], TypeError)
+        assert died.wait(10)
+        assert not collector.is_able()
