@@ -89,13 +89,16 @@ def find_confirmed(
     connection: Connection, conversation_id: str | None, message_sid: str | None
 ) -> int | None:
     """Find the review a status callback speaks of, by its conversation, else by our message."""
-    for same in (
-        Review.conversation_id == conversation_id,
-        Review.message_sid == message_sid,
+    for column, value in (
+        (Review.conversation_id, conversation_id),
+        (Review.message_sid, message_sid),
     ):
-        found: int | None = connection.scalar(sa.select(Review.id).where(same).limit(1))
-        if found is not None:
-            return found
+        if value is not None:
+            found: int | None = connection.scalar(
+                sa.select(Review.id).where(column == value).limit(1)
+            )
+            if found is not None:
+                return found
     return None
 
 

@@ -49,7 +49,7 @@ class StatusUpdate:
     """What Twilio tells of one of our messages.
 
     `status` is None where it is one we don't know. `review` is the conversation whose review the
-    message confirms. `by_hand` marks a developer's callback, `contact` is whom the message went to.
+    message confirms. `by_hand` marks a developer's callback, whose `contact` picks the review.
     """
 
     message_sid: str | None
@@ -87,9 +87,9 @@ class Twilio:
         if not contact:
             raise HTTPException(400, "From is missing.")
         sid = self._read_sid(form, "MessageSid", "SM|MM") or f"SM{uuid.uuid4().hex}"
-        self._insist_on_account(form)
         texts = (_only(form, "Body"), form.get("ButtonText", ""), form.get("ListTitle", ""))
         cleaned = (clean(text) for text in texts)
+        self._insist_on_account(form)
         return Message(
             sid=sid,
             contact=contact,
@@ -101,7 +101,7 @@ class Twilio:
         """Read a status callback. Raises HTTPException where it is not one of Twilio's."""
         form = await self._read_form(request)
         message_sid = self._read_sid(form, "MessageSid", "SM|MM")
-        account_sid = self._insist_on_account(form)
+        by_hand = self._insist_on_account(form) is None
         status = _only(form, "MessageStatus").lower()
         error_code = form.get("ErrorCode", "")
         return StatusUpdate(
@@ -112,9 +112,9 @@ class Twilio:
                 if status in FAILURES and re.fullmatch("[0-9]{1,9}", error_code)
                 else None
             ),
-            review=request.query_params.get("review"),
-            contact=_read_contact(form.get("To", "")) or None,
-            by_hand=account_sid is None,
+            review=clean(request.query_params.get("review", "")) or None,
+            contact=(_read_contact(form.get("To", "")) or None) if by_hand else None,
+            by_hand=by_hand,
         )
 
     def write_reply(self, text: str, confirms: str | None = None) -> str:

@@ -1,6 +1,6 @@
-"""Bodies as Twilio sent them in real traffic, and how to post a body as it is, signed by Twilio's SDK.
+"""Bodies as Twilio really sent them, and how to post a body as it is, signed by Twilio's own SDK.
 
-The account, the numbers and some SIDs are made up; names, order and encoding of the fields are real.
+Accounts, numbers and some SIDs are made up; names, order and encoding of the fields are real.
 """
 
 from collections.abc import Mapping

@@ -30,8 +30,7 @@ def free_port() -> int:
 
 def end_with_parent() -> None:
     """Have Linux end the server when pytest is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGINT)
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -128,7 +127,7 @@ class Postgres:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.root,
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
                 **self.as_user,
             )
 
