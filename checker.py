@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 import message_log
-from conversation import RULES_VERSION, Conversation, State, Turn, replay
+from conversation import RULES_VERSION, Conversation, Turn, replay
 from logs import describe
 from models import (
     OUTAGES,
@@ -168,10 +168,10 @@ def _wrong_end(
 ) -> Iterator[str]:
     if end is None:
         return
-    kept = Conversation(
-        end.conversation_id, State(end.state), end.product_name, end.user_name, end.position
-    )
-    if kept != replayed or end.contact_number != rows[-1].contact_number:
+    kept = (end.contact_number, end.conversation_id, end.state, end.position)
+    names = (end.product_name, end.user_name)
+    expected = (rows[-1].contact_number, replayed.id, replayed.state, replayed.position)
+    if kept != expected or names != (replayed.product_name, replayed.user_name):
         yield "has a row among conversations that is not the log's end"
 
 

@@ -14,7 +14,7 @@ import reviews
 from conversation import APOLOGY, Message, Turn, take_turn
 from logs import describe, logger, masked
 from message_log import LoggedReply
-from models import OUTAGES, utc_now
+from models import OUTAGES, CannotStart, utc_now
 from stores import Held, Store
 from waiting_room import (
     Entry,
@@ -144,11 +144,14 @@ class Collector:
             pause = min(2 * pause, self.LONGEST_PAUSE_SECONDS)
 
     def _die(self, error: Exception) -> None:
-        logger.critical("the writer ends: %s", describe(error), exc_info=error)
+        started = self._tried.is_set()
+        if not isinstance(error, CannotStart):
+            logger.critical("the writer ends: %s", describe(error), exc_info=error)
+        elif started:  # else start() raises it, and whoever called that says it
+            logger.critical("the writer ends: %s", error)
         self._failure = error
         self._room.close()
         self._room.refuse(self._room.everyone(), error)
-        started = self._tried.is_set()
         self._tried.set()
         if started:
             self._on_death()

@@ -60,7 +60,7 @@ class _Formatter(logging.Formatter):
         | tuple[None, None, None],
     ) -> str:
         frames = "".join(traceback.format_tb(ei[2]))
-        return f"{frames}{describe(ei[1])}" if ei[1] is not None else frames
+        return frames + _escape(describe(ei[1])) if ei[1] is not None else frames
 
 
 def _escape(text: str) -> str:

@@ -47,8 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Every review a customer finishes on WhatsApp is recorded exactly once.",
         lifespan=lifespan,
         redirect_slashes=False,  # Twilio would follow with a GET, without its form
-        docs_url=None,  # api_docs has them, without the internet
-        redoc_url=None,
+        openapi_url=None,  # api_docs has it, and pages that need no internet
         dependencies=[Depends(refuse_foreign_origin)],
     )
     app.state.services = api.Services(

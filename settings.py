@@ -185,7 +185,7 @@ def _sentence(problem: Any) -> str:
 
 
 def _unsafe_in_production(values: Mapping[str, Any]) -> Iterator[str]:
-    if not values.get("twilio_auth_token"):
+    if not _comma_separated(values.get("twilio_auth_token") or ""):
         yield "TWILIO_AUTH_TOKEN is not set: without it anyone could write reviews"
     public_url = values.get("public_url")
     if not public_url:

@@ -4,8 +4,13 @@ A `reviews` table that an earlier program made, with the seven columns alone, is
 keep their ids, and numbers and times are put into this program's form.
 """
 
+import re
+from datetime import UTC, datetime
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy import RowMapping
 
 from models import BigInt, UtcDateTime
 
@@ -13,6 +18,21 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+
+# The columns that a row of the earlier program fills.
+reviews = sa.table(
+    "reviews",
+    sa.column("id", BigInt),
+    sa.column("contact_number", sa.Text),
+    sa.column("user_name", sa.Text),
+    sa.column("product_name", sa.Text),
+    sa.column("product_review", sa.Text),
+    sa.column("status", sa.Text),
+    sa.column("created_at", UtcDateTime),
+    sa.column("conversation_id", sa.Text),
+    sa.column("updated_at", UtcDateTime),
+)
 
 
 def upgrade() -> None:
@@ -84,20 +104,37 @@ def create_tables() -> None:
 
 
 def adopt_rows() -> None:
-    # A naive time is UTC: the session's zone is UTC on PostgreSQL, and SQLite keeps none.
-    op.execute("""
-        INSERT INTO reviews (id, contact_number, user_name, product_name, product_review, status,
-                             created_at, conversation_id, updated_at)
-        SELECT id,
-               CASE WHEN lower(contact_number) LIKE 'whatsapp:%' THEN substr(contact_number, 10)
-                    ELSE coalesce(contact_number, '') END,
-               coalesce(user_name, ''), coalesce(product_name, ''), coalesce(product_review, ''),
-               coalesce(status, 'pending'), coalesce(created_at, CURRENT_TIMESTAMP),
-               'legacy-' || id, coalesce(created_at, CURRENT_TIMESTAMP)
-        FROM adopted_reviews ORDER BY id
-    """)
-    if op.get_bind().dialect.name == "postgresql":
+    connection = op.get_bind()
+    now = datetime.now(UTC)
+    rows = connection.execute(sa.text("SELECT * FROM adopted_reviews ORDER BY id")).mappings()
+    while some := rows.fetchmany(1000):
+        op.bulk_insert(reviews, [adopted(row, now) for row in some])
+    if connection.dialect.name == "postgresql":
         op.execute(
             "SELECT setval(pg_get_serial_sequence('reviews', 'id'), max(id)) FROM reviews"
             " HAVING max(id) IS NOT NULL"
         )
+
+
+def adopted(row: RowMapping, now: datetime) -> dict[str, Any]:
+    created_at = as_utc(row["created_at"]) or now
+    return {
+        "id": row["id"],
+        "contact_number": re.sub("^whatsapp:", "", row["contact_number"] or "", flags=re.I),
+        "user_name": row["user_name"] or "",
+        "product_name": row["product_name"] or "",
+        "product_review": row["product_review"] or "",
+        "status": row["status"] or "pending",
+        "created_at": created_at,
+        "conversation_id": f"legacy-{row['id']}",
+        "updated_at": created_at,
+    }
+
+
+def as_utc(time: datetime | str | None) -> datetime | None:
+    """Read a time; one without a zone is UTC. SQLite hands over the text that it keeps."""
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    if time is not None and time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return time

@@ -1,0 +1,245 @@
+"""Who gets in: who has the key and, locally, this machine itself; never a tunnel or a page."""
+
+from collections.abc import Mapping
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from models import LoggedMessage
+from simulator import message_form
+from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
+
+KEY = "k" * 16
+FORM = message_form("+15551234567", "Hi")
+CALLBACK = {"MessageSid": "SM1", "MessageStatus": "sent"}
+
+
+def app_of(client: TestClient) -> FastAPI:
+    assert isinstance(client.app, FastAPI)
+    return client.app
+
+
+def come_from(
+    client: TestClient,
+    peer: str = "127.0.0.1",
+    host: str = "localhost:8000",
+    headers: Mapping[str, str] | None = None,
+) -> TestClient:
+    """Connect to the running app of `client` from `peer`, with this Host and these headers."""
+    return TestClient(
+        app_of(client),
+        base_url="http://localhost:8000",
+        client=(peer, 50000),
+        headers={"Host": host, **(headers or {})},
+    )
+
+
+def private_paths(client: TestClient) -> list[str]:
+    paths = app_of(client).openapi()["paths"]
+    return [path.replace("{id}", "1") for path in paths if path.startswith("/api/")]
+
+
+@pytest.fixture
+def here(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """A local app without a key."""
+    return make_client(database_url=sqlite_url)
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("127.0.0.1", "localhost:8000"),
+        ("127.0.0.1", "127.0.0.1:8000"),
+        ("127.0.0.1", "LocalHost"),
+        ("::1", "[::1]:8000"),
+        ("::1", "[::1]"),
+        ("testclient", "testserver"),
+    ],
+)
+def test_locally_no_key_is_needed_from_this_machine(here: TestClient, peer: str, host: str) -> None:
+    assert come_from(here, peer, host).get("/api/reviews").status_code == 200
+
+
+STRANGERS = [
+    ("127.0.0.1", "localhost:8000", {"X-Forwarded-For": "203.0.113.9"}),
+    ("127.0.0.1", "localhost:8000", {"X-Forwarded-Host": "a.ngrok-free.app"}),
+    ("127.0.0.1", "localhost:8000", {"X-Forwarded-Proto": "https"}),
+    ("127.0.0.1", "localhost:8000", {"X-Forwarded-For": ""}),
+    ("127.0.0.1", "localhost:8000", {"Forwarded": "for=203.0.113.9;proto=https"}),
+    ("127.0.0.1", "a.ngrok-free.app", {}),
+    ("127.0.0.1", "rebound.example:8000", {}),
+    ("127.0.0.1", "localhost.example", {}),
+    ("127.0.0.1", "127.0.0.1.example", {}),
+    ("127.0.0.1", "localhost@evil.example", {}),
+    ("127.0.0.1", "evil.example#localhost", {}),
+    ("127.0.0.1", "testserver", {}),
+    ("127.0.0.1", "", {}),
+    ("10.0.0.5", "localhost:8000", {}),
+    ("192.168.1.7", "192.168.1.7:8000", {}),
+    ("203.0.113.9", "127.0.0.1", {}),
+    ("fe80::1", "[::1]:8000", {}),
+    ("testclient", "evil.example", {}),
+]
+
+
+@pytest.mark.parametrize(("peer", "host", "headers"), STRANGERS)
+def test_what_comes_from_elsewhere_gets_the_webhooks_and_no_review(
+    here: TestClient, peer: str, host: str, headers: dict[str, str]
+) -> None:
+    stranger = come_from(here, peer, host, headers)
+    assert {path: stranger.get(path).status_code for path in private_paths(here)} == dict.fromkeys(
+        private_paths(here), 401
+    )
+    assert stranger.post("/webhook", data=FORM).status_code == 200
+    assert stranger.post("/twilio-status-callback", data=CALLBACK).status_code == 204
+
+
+def test_the_key_opens_a_local_installation_from_elsewhere(
+    make_client: MakeClient, sqlite_url: str
+) -> None:
+    client = make_client(database_url=sqlite_url, api_key="short")
+    tunnel = come_from(client, host="a.ngrok-free.app", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert tunnel.get("/api/reviews").status_code == 401
+    assert tunnel.get("/api/reviews", headers={"X-API-Key": "short"}).status_code == 200
+    assert come_from(client).get("/api/reviews").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}])
+def test_production_opens_with_the_key(production: TestClient, headers: dict[str, str]) -> None:
+    assert production.get("/api/reviews", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {b"X-API-Key": b""},
+        {b"X-API-Key": KEY[:-1].encode()},
+        {b"X-API-Key": f"{KEY}k".encode()},
+        {b"X-API-Key": KEY.upper().encode()},
+        {b"X-API-Key": "ключ".encode()},
+        {b"X-API-Key": b"\xff\xfe"},
+        {b"Authorization": b"Bearer"},
+        {b"Authorization": b"Bearer "},
+        {b"Authorization": b"Bearer wrong"},
+        {b"Authorization": "Bearer пароль".encode()},
+        {b"Authorization": f"Basic {KEY}".encode()},
+        {b"Authorization": KEY.encode()},
+        {b"Cookie": f"api_key={KEY}".encode()},
+    ],
+)
+def test_production_stays_shut_without_the_key(
+    production: TestClient, headers: dict[bytes, bytes]
+) -> None:
+    for client in (production, come_from(production)):
+        for path in private_paths(production):
+            response = client.get(path, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_key_is_not_read_from_the_address(production: TestClient) -> None:
+    assert production.get("/api/reviews", params={"api_key": KEY}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("[", "]", "[::1", "[::1]x", ":", "localhost:", "localhost:port", "localhost:99999999"),
+        *("a b", "%", "%zz", "//", "?", "#", "@", "localhost\\", "\xe9", "\u2100"),
+    ],
+)
+def test_a_malformed_host_is_never_a_fault_of_ours(
+    make_client: MakeClient, sqlite_url: str, host: str
+) -> None:
+    client = make_client(database_url=sqlite_url, twilio_auth_token=TOKEN, api_key=KEY)
+    two_reviews = "INSERT INTO reviews SELECT {}, '+1', '', '', '', 'sent', {}, {}, NULL, NULL, {}"
+    now = "'2026-01-01 00:00:00.000000'"
+    with app_of(client).state.services.database.write() as connection:
+        for number in (1, 2):
+            connection.execute(sa.text(two_reviews.format(number, now, number, now)))
+    client = come_from(client, "10.0.0.5")
+    odd = {b"Host": host.encode()}
+    key = {**odd, b"X-API-Key": KEY.encode()}
+    assert client.get("/healthz", headers=odd).status_code == 200
+    assert client.get("/api/reviews", headers=odd).status_code == 401
+    assert client.get("/api/reviews", headers=key).status_code == 200
+    assert client.get("/api/reviews?limit=1", headers=key).status_code < 500
+    assert client.post("/webhook", data=FORM, headers=odd).status_code == 403
+    assert client.post("/webhook", headers={**odd, b"Origin": b"http://x"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://localhost:8001",
+        "http://localhost",
+        "http://localhost:8000.evil.example",
+        "https://evil.example/localhost:8000",
+        "localhost:8000",
+    ],
+)
+@pytest.mark.parametrize(("path", "form"), [("/webhook", FORM), ("/twilio-status-callback", {})])
+def test_another_sites_page_changes_nothing(
+    here: TestClient, origin: str, path: str, form: dict[str, str]
+) -> None:
+    page = come_from(here, headers={"Origin": origin})
+    assert page.post(path, data=form).status_code == 403
+    with app_of(here).state.services.database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(LoggedMessage)) == 0
+
+
+def test_our_own_pages_may_change_something(make_client: MakeClient, sqlite_url: str) -> None:
+    client = make_client(
+        database_url=sqlite_url,
+        public_url=f"{PUBLIC_URL}/bot",
+        cors_origins="https://shop.example",
+    )
+    for origin in ("http://localhost:8000", PUBLIC_URL, "https://shop.example"):
+        page = come_from(client, headers={"Origin": origin})
+        assert page.post("/webhook", data=message_form("+1555", "Hi")).status_code == 200
+
+
+def test_reading_is_unaffected_by_where_a_page_comes_from(here: TestClient) -> None:
+    response = come_from(here, headers={"Origin": "https://evil.example"}).get("/api/reviews")
+    assert response.status_code == 200
+    assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.fixture
+def shared(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """A local app whose reviews one other site may show."""
+    return make_client(database_url=sqlite_url, cors_origins="https://shop.example")
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://shop.example", "https://shop.example"),
+        ("https://evil.example", None),
+        ("http://shop.example", None),
+        ("https://shop.example.evil.example", None),
+        ("null", None),
+    ],
+)
+def test_only_listed_pages_may_read_and_never_with_credentials(
+    shared: TestClient, origin: str, allowed: str | None
+) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+    for response in (
+        shared.get("/api/reviews", headers={"Origin": origin}),
+        shared.options("/api/reviews", headers=asked),
+    ):
+        assert response.headers.get("access-control-allow-origin") == allowed
+        assert "access-control-allow-credentials" not in response.headers
+
+
+def test_no_page_is_allowed_to_read_unless_it_is_listed(here: TestClient) -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "GET"}
+    response = here.options("/api/reviews", headers=asked)
+    assert not [name for name in response.headers if name.startswith("access-control")]

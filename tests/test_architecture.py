@@ -1,0 +1,79 @@
+"""The rooms and who may enter which: the list of files is the architecture."""
+
+import ast
+import importlib.metadata
+import sys
+from graphlib import TopologicalSorter
+
+import pytest
+
+from tests.servers import ROOT
+
+ALLOWED = {
+    "conversation": "",
+    "settings": "",
+    "models": "",
+    "logs": "",
+    "simulator": "",
+    "access": "",
+    "run": "",
+    "reviews": "models conversation",
+    "message_log": "models conversation",
+    "only_process": "models",
+    "waiting_room": "conversation",
+    "stores": "models conversation only_process",
+    "collector": "conversation models stores reviews message_log waiting_room",
+    "checker": "conversation models message_log settings",
+    "whatsapp": "conversation",
+    "api": "conversation settings models reviews stores collector waiting_room whatsapp access",
+    "api_docs": "access settings",
+    "main": "settings models reviews stores collector whatsapp access api api_docs",
+    "terminal": "settings simulator",
+}
+"""What each room may import of ours; `logs` is open to all but those that import nothing."""
+
+STANDARD_LIBRARY_ONLY = {"conversation", "run"}
+
+
+def imports_of(room: str) -> set[str]:
+    """Read the top-level names that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(ROOT.joinpath(f"{room}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "our rooms are no package"
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {file.stem for file in ROOT.glob("*.py")} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_what_the_table_allows(room: str) -> None:
+    allowed = set(ALLOWED[room].split())
+    assert imports_of(room) & set(ALLOWED) <= (allowed | {"logs"} if allowed else allowed)
+
+
+def test_imports_form_no_circle() -> None:
+    rooms = {room: set(allowed.split()) for room, allowed in ALLOWED.items()}
+    assert list(TopologicalSorter(rooms).static_order())
+
+
+@pytest.mark.parametrize("room", STANDARD_LIBRARY_ONLY)
+def test_a_pure_room_needs_the_standard_library_only(room: str) -> None:
+    assert imports_of(room) <= set(sys.stdlib_module_names)
+
+
+def test_the_tests_and_migrations_are_imported_by_no_room() -> None:
+    assert not [room for room in ALLOWED if imports_of(room) & {"tests", "migrations", "bench"}]
+
+
+def test_no_file_or_folder_is_named_after_a_package() -> None:
+    packages = {*importlib.metadata.packages_distributions(), *sys.stdlib_module_names}
+    packages |= {"redis", "alembic", "twilio", "dotenv", "prometheus_client"}
+    ours = {file.stem for file in ROOT.glob("*.py")}
+    ours |= {folder.parent.name for folder in ROOT.glob("*/*.py")}
+    assert ours & packages == set()
