@@ -3,7 +3,6 @@
 import logging
 import traceback
 from types import TracebackType
-from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -35,9 +34,10 @@ def configure(level: str) -> None:
     for name in ("reviews", "uvicorn", "uvicorn.error", "uvicorn.access"):
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(formatter)
-    access = logging.getLogger("uvicorn.access")
-    if not any(isinstance(known, _WithoutQuery) for known in access.filters):
-        access.addFilter(_WithoutQuery())
+    for name in ("uvicorn.access", "uvicorn.error"):  # the second tells of WebSocket requests
+        uvicorn = logging.getLogger(name)
+        if not any(isinstance(known, _WithoutQuery) for known in uvicorn.filters):
+            uvicorn.addFilter(_WithoutQuery())
 
 
 class _Formatter(logging.Formatter):
@@ -71,11 +71,12 @@ def _escape(text: str) -> str:
 
 
 class _WithoutQuery(logging.Filter):
-    """Cut query strings from uvicorn's access log: `?contact=%2B1555…` is a customer's number."""
+    """Cut query strings from the paths uvicorn logs: `?contact=%2B1555…` is a customer's number."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        arguments: Any = record.args
-        if isinstance(arguments, tuple) and len(arguments) == 5:
-            client, method, path, *rest = arguments
-            record.args = (client, method, str(path).partition("?")[0], *rest)
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                word.partition("?")[0] if isinstance(word, str) and word.startswith("/") else word
+                for word in record.args
+            )
         return True

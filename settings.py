@@ -59,13 +59,14 @@ def _database_url(url: str) -> str:
 
 
 def _public_url(url: str) -> str:
-    url = url.partition("#")[0].rstrip("/")
+    scheme, separator, rest = url.partition("#")[0].partition("://")
+    url = f"{scheme.lower()}{separator}{rest.rstrip('/')}"
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises ValueError where the port is no port
     except ValueError:
         raise ValueError("is not a URL such as https://reviews.example.com") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "?" in url:
         raise ValueError("must be scheme, host and optional prefix: https://reviews.example.com")
     if parts.path.endswith(("/webhook", "/twilio-status-callback")):
         raise ValueError("is the address of the whole service, without /webhook at its end")
@@ -169,7 +170,10 @@ def _choose_file(environment: str, folder: Path) -> Path | None:
 def _read(file: Path | None) -> dict[str, str]:
     if file is None or not file.is_file():
         return {}
-    values = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+    try:
+        values = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError([f"{file.name} is not a text file in UTF-8"], file) from None
     return {name: value for name, value in values.items() if value}
 
 
@@ -190,7 +194,7 @@ def _unsafe_in_production(values: Mapping[str, Any]) -> Iterator[str]:
     public_url = values.get("public_url")
     if not public_url:
         yield "PUBLIC_URL is not set: signatures are checked against the address Twilio calls"
-    elif not public_url.startswith("https://"):
+    elif not public_url.lower().startswith("https://"):
         yield "PUBLIC_URL must begin with https:// in production"
     api_key = values.get("api_key") or ""
     if len(api_key) < 16:

@@ -100,9 +100,12 @@ print("alembic" in sys.modules)
 """
 
 
-def test_four_processes_that_start_at_once_migrate_once(new_url: str) -> None:
-    # Importing takes a second, more or less: done before, they really meet.
-    processes = [python(f"import alembic.command\n{MIGRATE}", new_url) for _ in range(4)]
+def test_four_processes_that_start_at_once_migrate_once(new_url: str, tmp_path: Path) -> None:
+    warm_up = "import sys; from models import open_database; open_database(sys.argv[2]).migrate()"
+    processes = [  # each has migrated another database before, so that here they really meet
+        python(f"{warm_up}\n{MIGRATE}", new_url, f"sqlite:///{tmp_path}/{number}.db")
+        for number in range(4)
+    ]
     assert run_at_once(processes) == [("True\n", "")] * 4
     database = open_database(new_url)
     with database.read() as connection:

@@ -122,6 +122,12 @@ def test_a_file_is_taken_literally_whatever_editor_wrote_it(tmp_path: Path) -> N
     assert settings.log_level == "DEBUG"
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    tmp_path.joinpath(".env").write_bytes(b"API_KEY=\xff\xfe")
+    with pytest.raises(SettingsError, match=r"\.env is not a text file in UTF-8"):
+        Settings.load({}, tmp_path)
+
+
 @pytest.mark.parametrize("word", ["prod", "LOCAL", "test", "dev"])
 def test_an_unknown_environment_is_named_and_not_guessed(tmp_path: Path, word: str) -> None:
     shutil.copy(FOLDER / ".env.local", tmp_path)
@@ -198,6 +204,7 @@ def test_a_refusal_names_the_file_and_the_command_that_runs_locally(
         ("https://a.example#rc=5", "https://a.example"),
         ("https://a.example/bot/#rc=5&rp=all", "https://a.example/bot"),
         ("http://localhost:8000/", "http://localhost:8000"),
+        ("HTTPS://a.example", "https://a.example"),
     ],
 )
 def test_a_public_url_is_cut_to_scheme_host_and_prefix(given: str, meant: str) -> None:
@@ -212,6 +219,7 @@ def test_a_public_url_is_cut_to_scheme_host_and_prefix(given: str, meant: str) -
         ("https://a.example/webhook#rc=5", "without /webhook at its end"),
         ("https://my_bot.example", "underscore"),
         ("https://a.example/?x=1", "scheme, host and optional prefix"),
+        ("https://a.example/?", "scheme, host and optional prefix"),
         ("a.example", "scheme, host and optional prefix"),
         ("ftp://a.example", "scheme, host and optional prefix"),
         ("https://", "scheme, host and optional prefix"),
