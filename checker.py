@@ -236,8 +236,8 @@ def main() -> None:
     for problem in findings.problems[:100]:
         print(problem)  # noqa: T201 - this is what people run it for
     sys.stderr.write(
-        f"Checked {findings.messages} messages of {findings.conversations} conversations and"
-        f" {findings.reviews} reviews: {len(findings.problems) or 'no'} problems.\n"
+        f"Checked messages: {findings.messages}, conversations: {findings.conversations},"
+        f" reviews: {findings.reviews}. Problems: {len(findings.problems) or 'none'}.\n"
     )
     sys.exit(1 if findings.problems else 0)
 

@@ -269,14 +269,14 @@ def python_checker(database_url: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_says_whether_all_is_well(played: Database, database_url: str) -> None:
     result = python_checker(database_url)
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr == ("Checked 10 messages of 3 conversations and 1 reviews: no problems.\n")
+    assert result.stderr == "Checked messages: 10, conversations: 3, reviews: 1. Problems: none.\n"
     run_sql(played, f"DELETE FROM conversations {OF_BO}")
     result = python_checker(database_url)
     assert result.returncode == 1
     assert result.stdout == (
         "conversation SMbo1 is unfinished and has no row among conversations\n"
     )
-    assert result.stderr.endswith(": 1 problems.\n")
+    assert result.stderr.endswith("Problems: 1.\n")
 
 
 @pytest.mark.parametrize(
