@@ -23,7 +23,7 @@ class Access:
     own_origins: frozenset[str]
 
 
-def require_owner(
+async def require_owner(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
@@ -42,7 +42,7 @@ def require_owner(
     )
 
 
-def require_owner_when_local(
+async def require_owner_when_local(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
@@ -50,10 +50,10 @@ def require_owner_when_local(
     """Keep what is public in production from those who reach a developer's machine by a tunnel."""
     access: Access = request.app.state.access
     if access.is_local:
-        require_owner(request, bearer, header)
+        await require_owner(request, bearer, header)
 
 
-def refuse_foreign_origin(request: Request) -> None:
+async def refuse_foreign_origin(request: Request) -> None:
     """Refuse a change that another site's page asks the browser for. Raises 403.
 
     https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
@@ -64,7 +64,9 @@ def refuse_foreign_origin(request: Request) -> None:
     access: Access = request.app.state.access
     if origin in access.own_origins:
         return
-    if origin.partition("://")[2] == request.headers.get("host", "?"):
+    host = request.headers.get("host", "?")
+    # Locally a page may have had its own name resolved to this machine (DNS rebinding).
+    if origin.partition("://")[2] == host and (not access.is_local or _is_local_name(host)):
         return
     raise HTTPException(403, "This page may not change anything here.")
 
@@ -88,7 +90,12 @@ def _is_this_machine(request: Request) -> bool:
     if any(name.startswith(("x-forwarded", "forwarded")) for name in request.headers):
         return False
     peer = request.client.host if request.client else ""
-    host = re.sub(":[0-9]*$", "", request.headers.get("host", "")).strip("[]").lower()
+    host = request.headers.get("host", "")
     if peer == "testclient":  # Starlette's, which no socket can claim to be
-        return host in {"testserver", "localhost", "127.0.0.1"}
-    return peer in {"127.0.0.1", "::1"} and host in {"localhost", "127.0.0.1", "::1"}
+        return host == "testserver" or _is_local_name(host)
+    return peer in {"127.0.0.1", "::1"} and _is_local_name(host)
+
+
+def _is_local_name(host: str) -> bool:
+    name = re.sub(":[0-9]*$", "", host).strip("[]").lower()
+    return name in {"localhost", "127.0.0.1", "::1"}

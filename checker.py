@@ -11,21 +11,14 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection, Row, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 import message_log
 from conversation import RULES_VERSION, Conversation, Turn, replay
+from database import OUTAGES, Database, open_database, utc_now
 from logs import describe
-from models import (
-    OUTAGES,
-    CannotStart,
-    Database,
-    LoggedMessage,
-    Review,
-    UnfinishedConversation,
-    open_database,
-    utc_now,
-)
+from models import LoggedMessage, Review, UnfinishedConversation
 from settings import Settings, SettingsError
 
 CONVERSATIONS_AT_ONCE = 500
@@ -45,7 +38,7 @@ def check(database: Database, kept_since: datetime | None = None) -> Findings:
     """Compare the log with reviews and conversations, in one snapshot.
 
     With `kept_since` an unfinished conversation that was touched since then must have its row, as
-    it has where the database store keeps them. Raises one of models.OUTAGES.
+    it has where the database store keeps them. Raises one of database.OUTAGES.
     """
     findings = Findings()
     with database.read() as connection:
@@ -226,17 +219,21 @@ def _not_the_latest(connection: Connection) -> Iterator[str]:
 def main() -> None:
     try:
         settings = Settings.load()
-        database = open_database(settings.database_url)
-        keeps = settings.conversation_store == "database"
-        findings = check(database, utc_now() - settings.conversation_ttl if keeps else None)
-    except (SettingsError, CannotStart) as error:
+    except SettingsError as error:
         sys.exit(str(error))
-    except OUTAGES as error:
-        sys.exit(f"The database can't be read: {describe(error)}")
+    place = make_url(settings.database_url).render_as_string(hide_password=True)
+    keeps = settings.conversation_store == "database"
+    try:
+        database = open_database(settings.database_url)
+        if not database.is_up_to_date():
+            sys.exit(f"{place} has not this program's tables yet: starting the service makes them.")
+        findings = check(database, utc_now() - settings.conversation_ttl if keeps else None)
+    except (SQLAlchemyError, ValueError, *OUTAGES) as error:
+        sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:
         print(problem)  # noqa: T201 - this is what people run it for
     sys.stderr.write(
-        f"Checked messages: {findings.messages}, conversations: {findings.conversations},"
+        f"Checked {place}\nMessages: {findings.messages}, conversations: {findings.conversations},"
         f" reviews: {findings.reviews}. Problems: {len(findings.problems) or 'none'}.\n"
     )
     sys.exit(1 if findings.problems else 0)

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 import message_log
 import reviews
 from conversation import APOLOGY, Message, Turn, take_turn
+from database import OUTAGES, Away, CannotStart, utc_now
 from logs import describe, logger, masked
 from message_log import LoggedReply
-from models import OUTAGES, CannotStart, utc_now
 from stores import Held, Store
 from waiting_room import (
     Entry,
@@ -38,6 +38,8 @@ class Collector:
     """After arrival. Twilio waits 15 s, or 7 with the webhook address that the README gives."""
     LONGEST_PAUSE_SECONDS = 1.0
     """Between two tries while the database is away."""
+    SAID_AGAIN_SECONDS = 60.0
+    """Between two lines of the log that tell of one outage."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store, self._clock = store, clock
@@ -52,6 +54,7 @@ class Collector:
         self._tried = threading.Event()
         self._open = False
         self._away_since: float | None = None
+        self._said_at, self._said_away = -self.SAID_AGAIN_SECONDS, False
         self._failure: Exception | None = None
 
     async def reply_to(self, message: Message) -> Reply:
@@ -62,21 +65,18 @@ class Collector:
         """
         self._ensure_writer()
         if self._failure is not None:
-            raise self._failure
-        entry = self._room.enter(message)
-        if entry is None:
-            logger.error("queue full, message refused sid=%s", message.sid)
-            return Reply(APOLOGY)
+            raise self._failure.with_traceback(None)
+        room = self._room
+        entry = room.enter(message)
         answer = asyncio.wrap_future(entry.answer)
         try:
             # Unlike wait_for, wait cancels nothing: another delivery may share this answer.
             await asyncio.wait([answer], timeout=self.DEADLINE_SECONDS)
         finally:
-            self._room.leave(entry)
+            room.leave(entry)
         if answer.done():
             return answer.result()
-        logger.error("deadline passed sid=%s", message.sid)
-        self._room.withdraw(entry)
+        room.withdraw(entry)
         return entry.answer.result()
 
     def start(self, on_death: Callable[[], None] = lambda: None) -> None:
@@ -88,7 +88,7 @@ class Collector:
         self._ensure_writer()
         self._tried.wait()
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
 
     def is_able(self) -> bool:
         """Say whether messages can be recorded, as far as the last try knows."""
@@ -129,19 +129,28 @@ class Collector:
             try:
                 action()
             except (*OUTAGES, OutcomeUnknown) as error:
-                if self._away_since is None:
-                    self._away_since = time.monotonic()
-                    logger.error("database away, trying again: %s", describe(error))
+                self._note_away(error)
                 self._tried.set()
             else:
                 if self._away_since is not None:
-                    seconds = time.monotonic() - self._away_since
-                    self._away_since = None
-                    logger.info("database back after %.1f s", seconds)
+                    self._note_back(time.monotonic() - self._away_since)
                 return True
             if self._room.wait_closed(pause):
                 return False
             pause = min(2 * pause, self.LONGEST_PAUSE_SECONDS)
+
+    def _note_away(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._said_at > self.SAID_AGAIN_SECONDS:
+            self._said_at, self._said_away = now, True
+            logger.error("database away, trying again: %s", describe(error))
+
+    def _note_back(self, seconds: float) -> None:
+        self._away_since = None
+        if self._said_away:
+            self._said_away = False
+            logger.info("database back after %.1f s", seconds)
 
     def _die(self, error: Exception) -> None:
         started = self._tried.is_set()
@@ -159,8 +168,13 @@ class Collector:
     def take(self, batch: list[Entry]) -> None:
         """Record a batch in one transaction or, where one message spoils that, one by one.
 
-        Who is not answered by it stays in the waiting room. Raises OUTAGES or OutcomeUnknown.
+        Who is not answered by it stays in the waiting room. Raises OUTAGES or OutcomeUnknown; the
+        same batch may be taken again, whoever was answered or withdrawn since.
         """
+        batch = [entry for entry in batch if not entry.is_over]
+        if not batch:
+            self._prove_able()
+            return
         try:
             self._record(batch)
         except (*OUTAGES, OutcomeUnknown):
@@ -172,6 +186,11 @@ class Collector:
                 if entry.message.contact not in held_elsewhere:
                     held_elsewhere |= self._take_alone(entry)
 
+    def _prove_able(self) -> None:
+        """Commit something: after an outage, whose messages have been withdrawn, it may be over."""
+        with self._store.hold((), claim=lambda: None) as held:
+            message_log.prove_writable(held.connection)
+
     def _take_alone(self, entry: Entry) -> set[str]:
         try:
             return self._record([entry], rebuild=True)
@@ -180,6 +199,8 @@ class Collector:
         except Exception as error:
             sid = entry.message.sid
             logger.error("not recorded sid=%s: %s", sid, describe(error), exc_info=error)
+            if entry.fate is Fate.UNKNOWN:
+                raise OutcomeUnknown from error
             self._room.refuse([entry], Reply(APOLOGY))
             return set()
 
@@ -202,9 +223,12 @@ class Collector:
                 self._take_turns(held, fresh, answers, taken)
         except WithdrawnMeanwhile:
             return set()
+        except Away:
+            self._room.unclaim(answers, Fate.WAITING)
+            raise
         except Exception as error:
-            if any(entry.fate is Fate.COMMITTING for entry in answers):
-                raise OutcomeUnknown from error
+            if self._room.unclaim(answers, Fate.UNKNOWN):
+                raise OutcomeUnknown(describe(error)) from error
             raise
         self._room.answer(answers)
         _log_taken(taken)
@@ -220,8 +244,8 @@ class Collector:
         for entry in entries:
             if entry.message.sid in known:
                 answers[entry] = _repeat(entry.message, known[entry.message.sid])
-                if entry.fate is Fate.COMMITTING:
-                    # A COMMIT of unknown outcome did happen; the store may not know of it.
+                if entry.fate is Fate.UNKNOWN:
+                    # That COMMIT did happen; the store may not know of it.
                     _rebuild(held, entry.message.contact)
 
     def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
@@ -255,7 +279,7 @@ def _rebuild(held: Held, contact: str) -> None:
 
 def _repeat(message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
     try:
-        insist_on_same(message, logged.contact, logged.text)
+        insist_on_same(message, logged.contact, message.text if logged.erased else logged.text)
     except MessageSidTaken as error:
         return error
     if logged.erased:

@@ -12,7 +12,7 @@ logger = logging.getLogger("reviews")
 
 def masked(contact: str) -> str:
     """Shorten a contact to its last two characters: enough to tell two customers apart in a log."""
-    return f"…{contact[-2:]}"
+    return f"…{contact[-2:]}" if len(contact) > 4 else "…"
 
 
 def describe(error: BaseException) -> str:

@@ -13,10 +13,12 @@ from fastapi.middleware.cors import CORSMiddleware
 import api
 import api_docs
 import logs
+import webhooks
 from access import Access, origin_of, refuse_foreign_origin
 from collector import Collector
+from database import open_database
 from logs import logger
-from models import open_database
+from services import Services
 from settings import Settings, SettingsError
 from stores import open_store
 from whatsapp import Twilio
@@ -50,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,  # api_docs has it, and pages that need no internet
         dependencies=[Depends(refuse_foreign_origin)],
     )
-    app.state.services = api.Services(
+    app.state.services = Services(
         database,
         collector,
         Twilio(
@@ -73,6 +75,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key"],
             expose_headers=["Link"],
         )
+    app.state.callback_hint = webhooks.CallbackHint()
+    app.include_router(webhooks.router)
     app.include_router(api.router)
     app.include_router(api_docs.router)
     app.mount("/static", api_docs.static_files)

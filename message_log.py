@@ -1,5 +1,6 @@
 """All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
 
+import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from conversation import RULES_VERSION, Conversation, Message, State, Turn, replay
+from conversation import RULES_VERSION, Conversation, Message, State, Turn, replay, take_turn
+from database import utc_now
 from models import LoggedMessage
 
 
@@ -62,6 +64,13 @@ def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
         "rules": RULES_VERSION,
         "received_at": received_at,
     }
+
+
+def prove_writable(connection: Connection) -> None:
+    """Write a message and take it back: what a commit of this needs, a real message needs too."""
+    message = Message(f"proof-{uuid.uuid4().hex}", "", "")
+    append(connection, [(message, take_turn(None, message), utc_now())])
+    connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == message.sid))
 
 
 def rebuild_conversation(

@@ -10,7 +10,7 @@ from typing import IO, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from models import CannotStart, Database
+from database import Away, CannotStart, Database
 
 
 class OnlyProcess:
@@ -27,14 +27,21 @@ class OnlyProcess:
         self._database = database
         self._file: IO[Any] | None = None
         self._session: Connection | None = None
+        self._had_it = False
 
-    def claim(self) -> None:
-        """Take the right, unless we have it. Raises CannotStart where another process keeps it."""
+    def claim(self) -> bool:
+        """Take the right and return True, unless we have it. Raises CannotStart or one of OUTAGES.
+
+        Another process that keeps it is reason not to start; once we had it and lost it, the holder
+        may be our own lost session, which the server lets go in a while.
+        """
         if self._file is not None or self._session is not None:
-            return
+            return False
         end = time.monotonic() + self.PATIENCE_SECONDS
         claim = self._claim_file if self._database.is_sqlite else self._claim_session
         while not claim():
+            if self._had_it:
+                raise Away("a lost session of ours, or another process, keeps conversations")
             if time.monotonic() > end:
                 raise CannotStart(
                     "CONVERSATION_STORE=memory keeps conversations inside one process, and another"
@@ -42,9 +49,11 @@ class OnlyProcess:
                     " process, or set CONVERSATION_STORE=database."
                 )
             time.sleep(0.1)
+        self._had_it = True
+        return True
 
     def _claim_file(self) -> bool:
-        file = Path(f"{self._database.engine.url.database}.lock").open("a+b")  # noqa: SIM115
+        file = Path(f"{self._database.file}.lock").open("a+b")  # noqa: SIM115
         if _lock_file(file):
             self._file = file
             return True
@@ -89,7 +98,7 @@ class OnlyProcess:
             self.release()
 
     def release(self) -> None:
-        """Give the right back."""
+        """Give the right back, or give up a session that is lost."""
         if self._file is not None:
             self._file.close()
         if self._session is not None:

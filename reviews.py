@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from conversation import FinishedReview
-from models import Database, Review
+from database import Database
+from models import Review
 
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
@@ -125,11 +126,11 @@ def raise_status(
 ) -> bool:
     """Give a review its delivery status if that ranks above the one it has; say whether it did.
 
-    `lower` are the statuses that rank below. Our message's SID, learnt here first, is kept.
+    `lower` are Twilio's statuses that rank below. Our message's SID, learnt here first, is kept.
     """
     raised = connection.execute(
         sa.update(Review)
-        .where(Review.id == review_id, Review.status.in_(lower))
+        .where(Review.id == review_id, Review.status.in_([PENDING, *lower]))
         .values(
             status=status,
             error_code=error_code,

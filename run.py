@@ -110,8 +110,8 @@ def insist_on_free(port: int) -> None:
         except OSError as error:
             another = port + 1 if 1024 <= port < 65535 else 8001
             sys.exit(
-                f"Port {port} cannot be used ({error.strerror}); "
-                f"take another: python3 run.py --port {another}"
+                f"Port {port} cannot be used ({error.strerror}); if no earlier run.py still serves,"
+                f" take another: python3 run.py --port {another}"
             )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -75,6 +76,12 @@ def _public_url(url: str) -> str:
     return url
 
 
+def _api_key(key: str) -> str:
+    if not re.fullmatch("[!-~]([ -~]*[!-~])?", key):  # what a header can carry
+        raise ValueError("must be letters, digits and signs of ASCII, without spaces at its ends")
+    return key
+
+
 def _hours(hours: float) -> float:
     if not (math.isfinite(hours) and 0 < hours <= 24 * 365):
         raise ValueError("must be a number of hours above 0, fractions allowed, at most 8760")
@@ -106,7 +113,7 @@ class Settings(BaseModel):
     twilio_auth_token: Annotated[CommaSeparated, Field(repr=False)] = ()
     twilio_account_sid: str | None = None
     public_url: Annotated[str, AfterValidator(_public_url)] | None = None
-    api_key: str | None = Field(default=None, repr=False)
+    api_key: Annotated[str, AfterValidator(_api_key)] | None = Field(default=None, repr=False)
     cors_origins: CommaSeparated = ()
     conversation_ttl_hours: Annotated[float, AfterValidator(_hours)] = 24.0
     log_level: Annotated[

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from conversation import Conversation, State
-from models import Database, UnfinishedConversation, utc_now
+from database import Database, utc_now
+from models import UnfinishedConversation
 from only_process import OnlyProcess
 
 
@@ -35,7 +36,7 @@ class Held:
 
 class Store(Protocol):
     def open(self) -> None:
-        """Make ready, and migrate. Raises CannotStart or one of models.OUTAGES."""
+        """Make ready, and migrate. Raises CannotStart or one of database.OUTAGES."""
 
     def hold(
         self, contacts: Collection[str], claim: Callable[[], None]
@@ -43,7 +44,7 @@ class Store(Protocol):
         """Hold those of `contacts` that nobody else holds, at once, until the transaction ends.
 
         `claim` is called last before COMMIT; what it raises rolls back. An exception after it means
-        that nobody knows whether the commit happened. Raises one of models.OUTAGES.
+        that nobody knows whether the commit happened. Raises one of database.OUTAGES.
         """
 
     def close(self) -> None:
@@ -164,15 +165,17 @@ class MemoryStore:
 
     def open(self) -> None:
         self._database.migrate()
-        self._only_process.claim()
+        if self._only_process.claim():
+            # Until now another process may have gone on with what we remember.
+            self._conversations.clear()
 
     def close(self) -> None:
         self._only_process.release()
 
     @contextmanager
     def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
-        self.open()
         with self._lock:
+            self.open()
             now = self._clock()
             idle_since = now - self._ttl
             before = {contact: self._recall(contact, idle_since) for contact in contacts}

@@ -24,9 +24,13 @@ EXAMPLES = FOLDER / "examples" / "reviews.jsonl"
 
 
 def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
-    """Read reviews to play: `product`, `name` and `review` each."""
+    """Read reviews to play, a JSON object a line. Raises OSError or ValueError."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line]
+    reviews = [json.loads(line) for line in lines if line.strip()]
+    for number, review in enumerate(reviews, start=1):
+        if not {"product", "name", "review"} <= review.keys():
+            raise ValueError(f"review {number} needs product, name and review")
+    return reviews
 
 
 def chat(twilio: Simulator, contact: str | None) -> None:
@@ -104,34 +108,39 @@ def main() -> None:
     chat_word = words.add_parser("chat", help="write to the bot from this terminal")
     chat_word.add_argument("--from", dest="contact", help="your number (a new one each time)")
     demo_word = words.add_parser("demo", help="play 60 real reviews, many customers at once")
-    demo_word.add_argument("--customers", type=int, default=16, help="at once (16)")
+    demo_word.add_argument(
+        "--customers", type=int, default=16, choices=range(1, 101), metavar="N", help="at once (16)"
+    )
     demo_word.add_argument("--reviews", type=Path, default=EXAMPLES, help="a file of your own")
     for word in (chat_word, demo_word):
         word.add_argument("--url", default="http://localhost:8000", help="where the server is")
     options = parser.parse_args()
     try:
         settings = Settings.load()
-    except SettingsError as error:
+        reviews = read_examples(options.reviews) if options.word == "demo" else []
+        client = httpx.Client(base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False)
+    except (SettingsError, httpx.InvalidURL) as error:
         sys.exit(str(error))
-    with httpx.Client(base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False) as client:
-        if settings.api_key:
-            client.headers["X-API-Key"] = settings.api_key
-        twilio = Simulator(
-            client,
-            auth_token=next(iter(settings.twilio_auth_token), ""),
-            public_url=settings.public_url or "",
-            account_sid=settings.twilio_account_sid or ACCOUNT_SID,
-        )
-        try:
-            client.get("/healthz").raise_for_status()
-            if options.word == "chat":
-                chat(twilio, options.contact)
-            else:
-                demo(twilio, read_examples(options.reviews), options.customers)
-        except httpx.ConnectError:
-            sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
-        except (httpx.HTTPError, NotAnswered) as error:
-            sys.exit(f"\n{error}")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{options.reviews} can't be read: {error}")
+    if settings.api_key:
+        client.headers["X-API-Key"] = settings.api_key
+    twilio = Simulator(
+        client,
+        auth_token=next(iter(settings.twilio_auth_token), ""),
+        public_url=settings.public_url or "",
+        account_sid=settings.twilio_account_sid or ACCOUNT_SID,
+    )
+    try:
+        client.get("/healthz").raise_for_status()
+        if options.word == "chat":
+            chat(twilio, options.contact)
+        else:
+            demo(twilio, reviews, options.customers)
+    except httpx.ConnectError:
+        sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
+    except (httpx.HTTPError, httpx.InvalidURL, NotAnswered) as error:
+        sys.exit(f"\n{error}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Messages on their way: who waits for an answer, in what order, and what became of each.
 
 waiting -> committing -> answered, or waiting -> withdrawn: every change happens under one lock.
+Where a COMMIT fails, its messages are of unknown fate until the log has been asked.
 """
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -39,6 +41,7 @@ class WithdrawnMeanwhile(Exception):
 class Fate(Enum):
     WAITING = auto()
     COMMITTING = auto()
+    UNKNOWN = auto()
     ANSWERED = auto()
     WITHDRAWN = auto()
 
@@ -51,6 +54,10 @@ class Entry:
     fate: Fate = Fate.WAITING
     deliveries: int = 1
     answer: Future[Reply] = field(default_factory=Future)
+
+    @property
+    def is_over(self) -> bool:
+        return self.fate in {Fate.ANSWERED, Fate.WITHDRAWN}
 
 
 class WaitingRoom:
@@ -65,14 +72,16 @@ class WaitingRoom:
         self._changed = threading.Condition(self._lock)
         self._by_sid: dict[str, Entry] = {}
         self._by_contact: dict[str, list[Entry]] = {}  # each contact's in order of arrival
+        # What was answered lately: nobody is told "not saved" of what we know to be saved.
+        self._answered: OrderedDict[str, tuple[str, Reply]] = OrderedDict()
         self._closed = False
 
     # What the event loop does.
 
-    def enter(self, message: Message) -> Entry | None:
-        """Let a message in, or join the entry of its SID; None where the room is full or closed.
+    def enter(self, message: Message) -> Entry:
+        """Let a message in, or join the entry of its SID. Raises MessageSidTaken.
 
-        Raises MessageSidTaken.
+        Where the room is full or closed the entry is answered at once, as if at its deadline.
         """
         with self._lock:
             entry = self._by_sid.get(message.sid)
@@ -80,9 +89,13 @@ class WaitingRoom:
                 insist_on_same(message, entry.message.contact, entry.message.text)
                 entry.deliveries += 1
                 return entry
+            entry = Entry(message)
             if self._closed or len(self._by_sid) >= self.MOST_ENTRIES:
-                return None
-            entry = self._by_sid[message.sid] = Entry(message)
+                logger.error("no room, message refused sid=%s", message.sid)
+                entry.fate = Fate.WITHDRAWN
+                entry.answer.set_result(self._last_word(message))
+                return entry
+            self._by_sid[message.sid] = entry
             self._by_contact.setdefault(message.contact, []).append(entry)
             self._changed.notify()
             return entry
@@ -95,13 +108,16 @@ class WaitingRoom:
     def withdraw(self, entry: Entry) -> None:
         """Give up on a message at its deadline: it is answered with the apology, never recorded.
 
-        Raises OutcomeUnknown where its COMMIT is under way, and neither can be promised.
+        Raises OutcomeUnknown where a COMMIT of it is under way, or failed: no sentence is true.
         """
         with self._lock:
-            if entry.fate is Fate.COMMITTING:
+            if entry.is_over:
+                return
+            if entry.fate is not Fate.WAITING:
+                logger.error("outcome unknown at the deadline sid=%s", entry.message.sid)
                 raise OutcomeUnknown
-            if entry.fate is Fate.WAITING:
-                self._finish(entry, Fate.WITHDRAWN, Reply(APOLOGY))
+            logger.error("withdrawn at the deadline sid=%s", entry.message.sid)
+            self._finish(entry, Fate.WITHDRAWN, self._last_word(entry.message))
 
     # What the writer does.
 
@@ -113,15 +129,19 @@ class WaitingRoom:
         with self._lock:
             self._changed.wait_for(lambda: self._by_contact or self._closed)
             batch: list[Entry] = []
-            for entries in self._by_contact.values():
-                room = self.BATCH - len(batch)
-                batch += entries[: min(room, self.BATCH_PER_CONTACT)]
+            picked_in_part: list[str] = []
+            for contact, entries in self._by_contact.items():
+                some = entries[: min(self.BATCH - len(batch), self.BATCH_PER_CONTACT)]
+                batch += some
+                if len(some) < len(entries):
+                    picked_in_part.append(contact)
                 if len(batch) >= self.BATCH:
                     break
+            self._move_to_end(picked_in_part)
             return batch
 
     def settle(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Pick those still wanted of entries that are, as is known by now, not recorded.
+        """Pick those still wanted of entries that, as the log has told, are not recorded.
 
         Where a COMMIT failed and the last delivery has had its 503, the message is dropped: its
         customer saw no answer and will write again.
@@ -129,10 +149,10 @@ class WaitingRoom:
         wanted = []
         with self._lock:
             for entry in entries:
-                if entry.fate is Fate.COMMITTING and not entry.deliveries:
+                if entry.fate is Fate.UNKNOWN and not entry.deliveries:
                     self._finish(entry, Fate.WITHDRAWN, Reply(APOLOGY))
                     continue
-                if entry.fate is Fate.COMMITTING:
+                if entry.fate is Fate.UNKNOWN:
                     entry.fate = Fate.WAITING
                 wanted.append(entry)
         return wanted
@@ -146,13 +166,26 @@ class WaitingRoom:
             if any(entry.fate is Fate.WITHDRAWN for entry in entries):
                 raise WithdrawnMeanwhile
             for entry in entries:
-                entry.fate = Fate.COMMITTING
+                if entry.fate is Fate.WAITING:
+                    entry.fate = Fate.COMMITTING
+
+    def unclaim(self, entries: Iterable[Entry], fate: Fate) -> bool:
+        """Give entries whose COMMIT failed their fate, and say whether there are any."""
+        with self._lock:
+            claimed = [entry for entry in entries if entry.fate is Fate.COMMITTING]
+            for entry in claimed:
+                entry.fate = fate
+            return bool(claimed)
 
     def answer(self, answers: dict[Entry, Reply | MessageSidTaken]) -> None:
         """Let replies go, after COMMIT."""
         with self._lock:
             for entry, answer in answers.items():
                 self._finish(entry, Fate.ANSWERED, answer)
+                if isinstance(answer, Reply):
+                    self._answered[entry.message.sid] = (entry.message.contact, answer)
+            while len(self._answered) > self.MOST_ENTRIES:
+                self._answered.popitem(last=False)
 
     def refuse(self, entries: Iterable[Entry], answer: Reply | Exception) -> None:
         """Answer those of `entries` that wait and will not be recorded."""
@@ -164,9 +197,7 @@ class WaitingRoom:
     def let_others_pass(self, contacts: Iterable[str]) -> None:
         """Move contacts that are held elsewhere to the end, so that they stall nobody."""
         with self._lock:
-            for contact in contacts:
-                if contact in self._by_contact:
-                    self._by_contact[contact] = self._by_contact.pop(contact)
+            self._move_to_end(contacts)
 
     def everyone(self) -> list[Entry]:
         with self._lock:
@@ -182,6 +213,16 @@ class WaitingRoom:
         """Wait for `close` for so long; say whether the room is closed."""
         with self._lock:
             return self._changed.wait_for(lambda: self._closed, seconds)
+
+    def _move_to_end(self, contacts: Iterable[str]) -> None:
+        for contact in contacts:
+            if contact in self._by_contact:
+                self._by_contact[contact] = self._by_contact.pop(contact)
+
+    def _last_word(self, message: Message) -> Reply:
+        """Say what can be said without the database: the apology, or what we said before."""
+        contact, reply = self._answered.get(message.sid, ("", Reply(APOLOGY)))
+        return reply if contact == message.contact else Reply(APOLOGY)
 
     def _finish(self, entry: Entry, fate: Fate, answer: Reply | Exception) -> None:
         entry.fate = fate

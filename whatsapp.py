@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import ImmutableMultiDict
+from starlette.requests import ClientDisconnect
 from twilio.request_validator import RequestValidator
 from twilio.twiml.messaging_response import MessagingResponse
 
@@ -23,7 +24,6 @@ MOST_CONTACT_CHARACTERS = 150
 BODY_SECONDS = 5.0
 
 STATUSES = (
-    "pending",
     "accepted",
     "scheduled",
     "queued",
@@ -61,7 +61,7 @@ class StatusUpdate:
 
     @property
     def lower_statuses(self) -> tuple[str, ...]:
-        """The statuses that this one replaces."""
+        """The statuses of Twilio's that this one replaces."""
         return STATUSES[: STATUSES.index(self.status)] if self.status else ()
 
 
@@ -106,7 +106,7 @@ class Twilio:
         error_code = form.get("ErrorCode", "")
         return StatusUpdate(
             message_sid=message_sid,
-            status=status if status in STATUSES[1:] else None,
+            status=status if status in STATUSES else None,
             error_code=(
                 int(error_code)
                 if status in FAILURES and re.fullmatch("[0-9]{1,9}", error_code)
@@ -210,6 +210,8 @@ async def _read_body(request: Request) -> bytes:
                     raise too_large
     except TimeoutError:
         raise HTTPException(408, "The body came too slowly.") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The body ended early.") from None
     return bytes(body)
 
 

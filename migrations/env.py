@@ -1,9 +1,10 @@
-"""Run Alembic on the connection that models.py hands over, already inside its transaction."""
+"""Run Alembic on the connection that database.py hands over, already inside its transaction."""
 
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from models import Base, open_database
+from database import open_database
+from models import Base
 from settings import Settings
 
 

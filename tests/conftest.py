@@ -1,5 +1,6 @@
 """Real parts for every test: migrated databases, the app on them, customers to talk to it."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from main import create_app
-from models import Database, open_database
+from database import Database, open_database
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.servers import Postgres
+
+# Importing main reads this installation's settings; a .env that is not filled in would refuse.
+os.environ["ENVIRONMENT"] = "local"
+
+from main import create_app
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC_URL = "https://reviews.example.com"

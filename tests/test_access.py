@@ -194,6 +194,14 @@ def test_another_sites_page_changes_nothing(
         assert connection.scalar(sa.select(sa.func.count()).select_from(LoggedMessage)) == 0
 
 
+def test_a_page_that_took_a_name_of_its_own_for_this_machine_changes_nothing(
+    here: TestClient,
+) -> None:
+    """DNS rebinding: the page's host, which is its Origin too, resolves to 127.0.0.1."""
+    page = come_from(here, host="evil.example", headers={"Origin": "http://evil.example"})
+    assert page.post("/webhook", data=FORM).status_code == 403
+
+
 def test_our_own_pages_may_change_something(make_client: MakeClient, sqlite_url: str) -> None:
     client = make_client(
         database_url=sqlite_url,

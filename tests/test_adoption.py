@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 import reviews
 from checker import check
-from models import Database, Review, normalise_url, open_database, utc_now
+from database import CannotStart, Database, normalise_url, open_database, utc_now
+from models import Review
 from tests.test_models import insert, new_url
 
 __all__ = ["new_url"]
@@ -97,3 +98,19 @@ def test_an_empty_table_of_an_earlier_program_is_adopted(new_url: str) -> None:
     database = open_database(new_url)
     assert insert(database) == 1
     database.close()
+
+
+def test_a_table_with_columns_that_we_would_lose_is_refused_and_left_alone(new_url: str) -> None:
+    engine = sa.create_engine(normalise_url(new_url))
+    with engine.begin() as connection:
+        SEED.create(connection)
+        connection.execute(SEED.insert(), OLD_ROWS)
+        connection.execute(sa.text("ALTER TABLE reviews ADD COLUMN stars INTEGER"))
+    database = open_database(new_url)
+    with pytest.raises(CannotStart, match=r"\(stars\)\. Rename that table"):
+        database.migrate()
+    with engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == ["reviews"]
+        assert len(connection.execute(sa.text("SELECT stars FROM reviews")).all()) == len(OLD_ROWS)
+    database.close()
+    engine.dispose()

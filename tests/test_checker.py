@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from checker import Findings, check
+from database import Database, open_database, utc_now
 from main import create_app
-from models import Database, UnfinishedConversation, open_database, utc_now
+from models import UnfinishedConversation
 from settings import Settings
 from simulator import Customer, Simulator, message_form
 from tests.servers import ROOT
@@ -269,7 +270,9 @@ def python_checker(database_url: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_says_whether_all_is_well(played: Database, database_url: str) -> None:
     result = python_checker(database_url)
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr == "Checked messages: 10, conversations: 3, reviews: 1. Problems: none.\n"
+    checked, counts = result.stderr.splitlines()
+    assert checked == f"Checked {database_url}"
+    assert counts == "Messages: 10, conversations: 3, reviews: 1. Problems: none."
     run_sql(played, f"DELETE FROM conversations {OF_BO}")
     result = python_checker(database_url)
     assert result.returncode == 1
@@ -286,8 +289,24 @@ def test_the_command_says_in_a_sentence_that_the_database_is_away(url: str) -> N
     result = python_checker(url)
     assert (result.returncode, result.stdout) == (1, "")
     [sentence] = result.stderr.splitlines()
-    assert sentence.startswith("The database can't be read: OperationalError")
+    assert "can't be read: OperationalError" in sentence
     assert "p4ssw0rd" not in sentence
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    result = python_checker(f"sqlite:///{tmp_path / 'none.db'}")
+    assert result.returncode == 1
+    assert "unable to open database file" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_our_tables_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "empty.db"
+    file.touch()
+    result = python_checker(f"sqlite:///{file}")
+    assert result.returncode == 1
+    assert "has not this program's tables yet" in result.stderr
+    assert file.stat().st_size == 0
 
 
 def test_the_command_names_unsafe_settings(sqlite_url: str) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 import logs
 from conversation import APOLOGY
+from database import Database, utc_now
 from logs import logger
-from models import Database, LoggedMessage, Review, utc_now
+from models import LoggedMessage, Review
 from settings import Settings
 from simulator import Customer, Simulator, message_form
 from tests.conftest import PUBLIC_URL, TOKEN

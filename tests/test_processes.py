@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from checker import check
-from models import open_database
+from database import open_database
 from simulator import Customer, NotAnswered, Simulator, message_form
 from terminal import read_examples
 from tests.servers import Uvicorn, serve, wait_until

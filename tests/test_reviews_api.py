@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,8 +13,10 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from collector import Collector
+from database import Database
 from main import create_app
-from models import Database, Review
+from models import Review
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import PUBLIC_URL, MakeClient, listed
@@ -165,19 +168,26 @@ def test_a_cursor_at_the_ends_of_time_is_none(
 
 
 @pytest.mark.parametrize(
-    ("public_url", "begins"),
+    ("environment", "public_url", "begins"),
     [
-        (PUBLIC_URL, f"{PUBLIC_URL}/api/reviews?"),
-        (f"{PUBLIC_URL}/bot/", f"{PUBLIC_URL}/bot/api/reviews?"),
-        (None, "http://testserver/api/reviews?"),
+        ("production", PUBLIC_URL, f"{PUBLIC_URL}/api/reviews?"),
+        ("production", f"{PUBLIC_URL}/bot/", f"{PUBLIC_URL}/bot/api/reviews?"),
+        ("local", PUBLIC_URL, "http://testserver/api/reviews?"),  # not into the tunnel
+        ("local", None, "http://testserver/api/reviews?"),
     ],
 )
-def test_a_link_leads_to_the_public_address(
-    make_client: MakeClient, sqlite_url: str, public_url: str | None, begins: str
+def test_a_link_leads_where_its_reader_may_go(
+    make_client: MakeClient, sqlite_url: str, environment: str, public_url: str, begins: str
 ) -> None:
-    client = make_client(database_url=sqlite_url, public_url=public_url)
+    client = make_client(
+        environment=environment,
+        database_url=sqlite_url,
+        public_url=public_url,
+        api_key="k" * 16,
+        twilio_auth_token="t",
+    )
     save(database_of(client), NOON, NOON)
-    link = client.get("/api/reviews?limit=1").links["next"]
+    link = client.get("/api/reviews?limit=1", headers={"X-API-Key": "k" * 16}).links["next"]
     assert link["url"].startswith(begins)
     assert "limit=1&" in link["url"]
 
@@ -226,6 +236,38 @@ def test_the_database_away_is_a_503_and_the_process_lives_on(
     postgres.start()
     wait_until(lambda: bool(client.get("/readyz").status_code == 200))
     assert ids(listed(client)) == [1]
+
+
+def test_ready_is_said_only_where_a_message_could_be_recorded(
+    client: TestClient, customer: Customer
+) -> None:
+    with database_of(client).write() as connection:
+        connection.execute(sa.text("ALTER TABLE messages RENAME TO hidden"))
+    assert client.get("/readyz").status_code == 503
+    with database_of(client).write() as connection:
+        connection.execute(sa.text("ALTER TABLE hidden RENAME TO messages"))
+    assert client.get("/readyz").status_code == 200
+    assert client.head("/readyz").status_code == client.head("/healthz").status_code == 200
+    customer.says("Hi")
+    with database_of(client).read() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM messages")) == 1
+
+
+def test_a_removed_database_file_is_told_to_nobody_as_recorded(
+    make_client: MakeClient, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Collector, "DEADLINE_SECONDS", 0.2)
+    client = make_client(database_url=sqlite_url)
+    customer = Customer(Simulator(client))
+    customer.says("Hi")
+    for file in tmp_path.glob("test.db*"):
+        file.rename(tmp_path / f"away-{file.name}")
+    assert customer.says("Lamp").startswith("Sorry, I couldn't save that.")
+    assert client.get("/readyz").status_code == 503
+    for file in tmp_path.glob("away-*"):
+        file.rename(tmp_path / file.name.removeprefix("away-"))
+    wait_until(lambda: bool(client.get("/readyz").status_code == 200))
+    assert customer.says("Lamp") == "Okay, got it. What's your name?"
 
 
 def test_a_503_tells_nothing_of_the_database(make_client: MakeClient) -> None:

@@ -155,6 +155,8 @@ def test_production_names_every_problem_at_once() -> None:
         ("PUBLIC_URL", "http://reviews.example.com"),
         ("API_KEY", ""),
         ("API_KEY", "k" * 15),
+        ("API_KEY", "к" * 16),
+        ("API_KEY", "k" * 16 + " "),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example, *"),
     ],

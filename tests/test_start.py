@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from models import open_database
+from database import open_database
 from tests.servers import ROOT, Uvicorn
 
 UNSAFE = {

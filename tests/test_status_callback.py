@@ -207,13 +207,25 @@ def test_production_refuses_a_hand_made_callback(
 def test_a_hand_made_callback_is_of_the_newest_pending_review(client: TestClient) -> None:
     for contact in (CONTACT, CONTACT, "+15550000001"):
         finish(Simulator(client), contact)
-    by_hand = {"MessageSid": "SM1", "MessageStatus": "delivered"}
-    post_unsigned(client, PATH, urlencode({**by_hand, "To": f"whatsapp:{CONTACT}"}))
+
+    def by_hand(sid: str, **more: str) -> None:
+        form = {"MessageSid": sid, "MessageStatus": "delivered", **more}
+        post_unsigned(client, PATH, urlencode(form))
+
+    by_hand("SM1", To=f"whatsapp:{CONTACT}")
     assert delivery(client) == [PENDING, ("delivered", None), PENDING]
-    post_unsigned(client, PATH, urlencode(by_hand))
+    by_hand("SM2")
     assert delivery(client) == [PENDING, ("delivered", None), ("delivered", None)]
-    post_unsigned(client, PATH, urlencode({**by_hand, "To": "+15550000001"}))
+    by_hand("SM3", To="+15550000001")
     assert delivery(client) == [PENDING, ("delivered", None), ("delivered", None)]
+
+
+def test_a_hand_made_callback_stays_with_the_review_of_its_message(client: TestClient) -> None:
+    for contact in (CONTACT, "+15550000001"):
+        finish(Simulator(client), contact)
+    for status in ("sent", "delivered", "read"):
+        post_unsigned(client, PATH, f"MessageSid=SM1&MessageStatus={status}")
+    assert delivery(client) == [PENDING, ("read", None)]
 
 
 def test_a_hand_made_callback_without_any_review_is_answered(client: TestClient) -> None:

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from conversation import Conversation, State
-from models import OUTAGES, CannotStart, Database, Review, open_database
+from database import OUTAGES, Away, CannotStart, Database, open_database
+from models import Review
 from only_process import OnlyProcess
 from stores import DatabaseStore, Held, MemoryStore, Store
 
@@ -142,9 +143,11 @@ class TestEveryStore:
 
 
 class TestDatabaseStore:
-    def test_it_survives_a_restart(self, database: Database) -> None:
-        put(DatabaseStore(database, TTL), ANA, ASKED)
-        assert get(DatabaseStore(open_database(_url(database)), TTL), ANA) == ASKED
+    def test_it_survives_a_restart(self, database_url: str) -> None:
+        with _closing(database_url) as before:
+            put(DatabaseStore(before, TTL), ANA, ASKED)
+        with _closing(database_url) as after:
+            assert get(DatabaseStore(after, TTL), ANA) == ASKED
 
     def test_a_contact_that_another_worker_holds_is_left_out(self, postgres_url: str) -> None:
         with ExitStack() as workers:
@@ -218,21 +221,25 @@ class TestMemoryStore:
         with _closing(postgres_url) as one, _closing(postgres_url) as two:
             first, second = MemoryStore(one, TTL), MemoryStore(two, TTL)
             first.open()
-            with two.write() as connection:
-                connection.execute(
-                    sa.text(
-                        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    )
-                )
+            _end_other_sessions(two)
             second.open()
             with pytest.raises(OUTAGES), first.hold({ANA}, nothing) as held:
                 insert_review(held)
-            with pytest.raises(CannotStart):
+            with pytest.raises(Away):
                 put(first, ANA, ASKED)
             second.close()
             put(first, ANA, ASKED)
             first.close()
+
+    def test_who_regains_the_right_remembers_nothing(self, postgres_url: str) -> None:
+        with _closing(postgres_url) as one, _closing(postgres_url) as two:
+            store = MemoryStore(one, TTL)
+            put(store, ANA, ASKED)
+            _end_other_sessions(two)
+            with suppress(*OUTAGES), store.hold({ANA}, nothing) as held:
+                insert_review(held)
+            assert get(store, ANA) is None
+            store.close()
 
     def test_the_lock_is_never_on_the_database_file_itself(self, sqlite_url: str) -> None:
         with _closing(sqlite_url) as one, _closing(sqlite_url) as other:
@@ -243,8 +250,14 @@ class TestMemoryStore:
             store.close()
 
 
-def _url(database: Database) -> str:
-    return database.engine.url.render_as_string(hide_password=False)
+def _end_other_sessions(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
 
 
 class _closing:

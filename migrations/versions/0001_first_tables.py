@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import RowMapping
 
+from database import CannotStart
 from models import BigInt, UtcDateTime
 
 revision = "0001"
@@ -36,13 +37,29 @@ reviews = sa.table(
 
 
 def upgrade() -> None:
-    adopting = sa.inspect(op.get_bind()).has_table("reviews")
+    inspector = sa.inspect(op.get_bind())
+    adopting = inspector.has_table("reviews")
     if adopting:
+        insist_on_seven({column["name"] for column in inspector.get_columns("reviews")})
         op.rename_table("reviews", "adopted_reviews")
     create_tables()
     if adopting:
         adopt_rows()
         op.drop_table("adopted_reviews")
+
+
+def insist_on_seven(columns: set[str]) -> None:
+    """Refuse a table with columns that adopting would lose, or without those it needs."""
+    seven = {
+        *("id", "contact_number", "user_name", "product_name", "product_review"),
+        *("status", "created_at"),
+    }
+    if columns != seven:
+        odd = ", ".join(sorted(columns ^ seven))
+        raise CannotStart(
+            "The database has a table reviews of another program, with other columns than the seven"
+            f" we know ({odd}). Rename that table, or use another database."
+        )
 
 
 def create_tables() -> None:

@@ -13,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 from checker import check
 from collector import Collector
 from conversation import Message
-from models import Database, LoggedMessage, Review
+from database import Database
+from models import LoggedMessage, Review
 from stores import DatabaseStore, Held, MemoryStore, Store
 from waiting_room import Reply
 

@@ -8,7 +8,8 @@ import pytest
 
 from collector import Collector
 from conversation import APOLOGY
-from models import Database, LoggedMessage, open_database
+from database import Away, Database, open_database
+from models import LoggedMessage
 from stores import DatabaseStore
 from tests.servers import Postgres, wait_until
 from tests.writer.conftest import (
@@ -159,3 +160,27 @@ class TestAnOutage:
         collector.close()
         insist_on_one_review(database)
         database.close()
+
+    def test_an_answer_that_was_lost_is_not_called_unsaved_while_the_database_is_away(
+        self, collector: Collector, store: Interrupted
+    ) -> None:
+        replies = tell_in_turn(collector, *map(message, range(1, 5)))
+        store.before_claim = fail
+        collector.DEADLINE_SECONDS = 0.05
+        assert tell_in_turn(collector, *map(message, range(1, 5))) == replies
+        assert tell(collector, message(4, contact=BEN)) == [Reply(APOLOGY)]
+        store.before_claim = lambda: None
+
+    def test_a_commit_that_surely_failed_is_apologised_for(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        def full_disk() -> None:
+            raise Away("database or disk is full")
+
+        store.before_commit = full_disk
+        collector.DEADLINE_SECONDS = 0.05
+        assert tell(collector, message(1)) == [Reply(APOLOGY)]
+        assert not collector.is_able()
+        store.before_commit = lambda: None
+        wait_until(collector.is_able)
+        assert count(database, LoggedMessage) == 0

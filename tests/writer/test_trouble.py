@@ -1,6 +1,7 @@
 """One contact's trouble is never another's: poison, stale stores, several workers."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,7 +11,8 @@ import sqlalchemy as sa
 from checker import check
 from collector import Collector
 from conversation import APOLOGY
-from models import Database, LoggedMessage, Review, open_database
+from database import Database, open_database
+from models import LoggedMessage, Review
 from stores import DatabaseStore
 from tests.writer.conftest import (
     ANA,
@@ -19,8 +21,11 @@ from tests.writer.conftest import (
     TTL,
     Interrupted,
     count,
+    fail,
     insist_on_one_review,
     message,
+    once,
+    outage,
     tell,
     tell_in_turn,
 )
@@ -52,6 +57,43 @@ class TestPoison:
         tell_in_turn(collector, message(1), message(9, "poison"))
         assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
         insist_on_one_review(database)
+
+    def test_poison_beside_a_commit_whose_answer_was_lost_leaves_nobody_stuck(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        store.after_commit = once(fail)
+        replies = tell(collector, message(1), message(11, "poison", BEN), message(12, "hi", "+3"))
+        assert [reply.text[:3] for reply in replies] == ["Hi!", APOLOGY[:3], "Hi!"]
+        assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
+        assert collector.is_able()
+        assert check(database).problems == []
+
+    def test_a_repeat_amid_an_outage_amid_a_poisoned_batch_leaves_nobody_stuck(
+        self, collector: Collector, store: Interrupted, database: Database
+    ) -> None:
+        reached, go_on = threading.Event(), threading.Event()
+
+        def stall_and_fail() -> None:
+            reached.set()
+            go_on.wait(30)
+            raise outage()
+
+        commits = iter([lambda: None, stall_and_fail])
+        store.before_commit = lambda: next(commits, lambda: None)()
+
+        async def deliver() -> list[Reply]:
+            batch = [message(1), message(11, "poison", BEN), message(12, "hi", "+3")]
+            first = [asyncio.ensure_future(collector.reply_to(each)) for each in batch]
+            await asyncio.to_thread(reached.wait, 30)
+            again = asyncio.ensure_future(collector.reply_to(message(1)))
+            await asyncio.sleep(0)
+            go_on.set()
+            return [*await asyncio.gather(*first), await again]
+
+        replies = asyncio.run(deliver())
+        assert [reply.text[:3] for reply in replies] == ["Hi!", APOLOGY[:3], "Hi!", "Hi!"]
+        assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
+        assert check(database).problems == []
 
 
 class TestAStoreThatIsBehind:
@@ -124,6 +166,17 @@ class TestSeveralWorkers:
             replies = asyncio.run(at_once(number))
             assert len(replies) == 1
         insist_on_one_review(open_database(postgres_url))
+
+    def test_busy_contacts_take_turns(self) -> None:
+        room = WaitingRoom()
+        busy = WaitingRoom.BATCH // WaitingRoom.BATCH_PER_CONTACT
+        for contact in range(busy + 1):
+            for n in range(2 * WaitingRoom.BATCH_PER_CONTACT):
+                room.enter(message(1000 * contact + n, "x", f"+{contact}"))
+        first, second = room.next_batch(), room.next_batch()
+        last_contact = f"+{busy}"
+        assert last_contact not in {entry.message.contact for entry in first}
+        assert second[0].message.contact == last_contact
 
     def test_stuck_contacts_stall_nobody_else(
         self, workers: list[Collector], postgres_url: str

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from checker import check
 from collector import Collector
 from conversation import APOLOGY
-from models import Database, LoggedMessage
+from database import Database
+from models import LoggedMessage
 from stores import DatabaseStore
 from tests.writer.conftest import (
     BEN,

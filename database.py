@@ -1,0 +1,256 @@
+"""The door to the database: engine, time-outs, transactions, and the schema kept up to date."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_url
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from logs import describe
+
+FOLDER = Path(__file__).resolve().parent
+
+SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
+"""What SQLite answers to a COMMIT that has not happened, and will not after a crash either."""
+
+TURN_SECONDS = 3.0
+"""How long a thread waits for its turn to write to SQLite, or to migrate."""
+
+SCHEMA_VERSION = "0001"
+"""The newest revision in migrations/versions, known without a second spent importing Alembic."""
+
+
+class CannotStart(Exception):
+    """What no second try mends; the text says in a sentence what to do."""
+
+
+class Away(Exception):
+    """The database can't be used just now, and nothing of this transaction has happened."""
+
+
+OUTAGES = (OperationalError, InterfaceError, PoolTimeoutError, Away)
+"""Errors that say "not now" (away, slow, locked, read-only, full): worth trying again."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Database:
+    """The one door to the tables. Nothing is opened before the first use, which migrates.
+
+    All its methods may raise one of OUTAGES and be called again.
+    """
+
+    def __init__(self, engine: Engine, file: Path | None = None) -> None:
+        self.engine = engine
+        self.file = file
+        """The file of a SQLite database."""
+        self.is_sqlite = file is not None
+        self._migrated = False
+        # SQLite takes one writer; in this process they queue here, not in its sleeping busy loop.
+        self._one_at_a_time = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction of its own; what it writes is lost."""
+        self.migrate()
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction; a clean end commits, an exception rolls back."""
+        self.migrate()
+        if not self.is_sqlite:
+            with self.engine.begin() as connection:
+                yield connection
+            return
+        with self._turn(), self.engine.connect() as connection:
+            connection.execution_options(begin="BEGIN IMMEDIATE")
+            try:
+                with connection.begin():
+                    yield connection
+                    self._insist_on_file(connection)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in SURELY_ROLLED_BACK:
+                    raise Away(describe(error)) from error
+                raise
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, once per process, under a lock that all processes share."""
+        if self._migrated:
+            return
+        with self._turn():
+            if not self._migrated:
+                self._bring_up_to_date()
+                self._migrated = True
+
+    def is_up_to_date(self) -> bool:
+        """Say whether the schema is the one we know; changes nothing."""
+        return _schema_version(self.engine) == SCHEMA_VERSION
+
+    def _bring_up_to_date(self) -> None:
+        try:
+            if self.file is not None:
+                # For us alone, and only here: a file that goes missing later is an outage.
+                os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))
+            _migrate(self.engine)
+        except (CannotStart, *OUTAGES):
+            raise
+        except (OSError, sqlite3.OperationalError) as error:
+            raise Away(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise CannotStart(
+                f"The database's tables can't be brought up to date: {describe(error)}"
+            ) from error
+
+    def _insist_on_file(self, connection: Connection) -> None:
+        if self.file is not None and connection.info["file"] != _identity(self.file):
+            connection.invalidate()
+            raise Away(f"{self.file.name} was removed or replaced")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        # Bounded, or the threads of requests that were given up would pile up here.
+        if not self._one_at_a_time.acquire(timeout=TURN_SECONDS):
+            raise Away(f"no turn within {TURN_SECONDS} s")
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Make the door to the database at `url` (Settings.database_url); it connects when used."""
+    normal = normalise_url(url)
+    own_options = str(normal.query.get("options", ""))
+    # hide_parameters: customers' words must not travel to the log inside an exception.
+    if normal.get_backend_name() == "sqlite":
+        file = Path(normal.database or "")
+        engine = sa.create_engine(
+            URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
+            hide_parameters=True,
+            # autocommit off the driver: SQLAlchemy's begin event below says when and how.
+            connect_args={"isolation_level": None, "timeout": 2.0},
+        )
+        event.listen(engine, "connect", partial(_on_connect, file))
+        event.listen(engine, "checkout", partial(_on_checkout, file))
+        event.listen(engine, "begin", _begin)
+        return Database(engine, file)
+    engine = sa.create_engine(
+        normal,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        # A later snapshot for each statement: what is read under a lock is what its last holder
+        # committed, whatever default the server was given.
+        isolation_level="READ COMMITTED",
+        pool_timeout=2,
+        connect_args={
+            "connect_timeout": 3,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 5_000,
+            "application_name": "review-collector",
+            "client_encoding": "utf8",
+            # A worker frozen inside a transaction must give its contacts back, and the server
+            # must notice a client that is gone, whose session may hold locks.
+            "options": f"{own_options} -c timezone=UTC -c statement_timeout=5000"
+            " -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000"
+            " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2",
+        },
+    )
+    event.listen(engine, "handle_error", _recognise_outage)
+    return Database(engine)
+
+
+def normalise_url(url: str) -> URL:
+    """Name the psycopg2 driver, and resolve a relative SQLite path beside this file."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.set(database=str(FOLDER / (parsed.database or "")))
+    return parsed.set(drivername="postgresql+psycopg2")
+
+
+def _recognise_outage(context: ExceptionContext) -> None:
+    # Read-only (a standby after a failover) and idle too long: InternalError to the driver.
+    if getattr(context.original_exception, "pgcode", None) in {"25006", "25P03"}:
+        context.chained_exception = Away(str(context.original_exception))
+
+
+def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:
+    # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
+    driver_connection.execute("PRAGMA synchronous=FULL")
+    record.info["file"] = _identity(file)
+
+
+def _on_checkout(file: Path, _driver_connection: Any, record: Any, _proxy: Any) -> None:
+    if record.info["file"] != _identity(file):
+        raise DisconnectionError(f"{file.name} was removed or replaced")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Tell a file from another that has taken its name; None where there is none.
+
+    Whoever holds a removed file open could go on writing to it, and lose it all at the end.
+    """
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def _migrate(engine: Engine) -> None:
+    version = _schema_version(engine)
+    if version == SCHEMA_VERSION:
+        return
+    if version is not None and version > SCHEMA_VERSION:
+        raise CannotStart(
+            f"The database has schema {version}, this program knows {SCHEMA_VERSION} at most:"
+            " install the newer program again, or restore the backup made before it."
+        )
+    # Here only: importing Alembic takes a second that an up-to-date start need not pay.
+    from alembic import command
+    from alembic.config import Config
+
+    if engine.dialect.name == "sqlite":
+        # WAL is a property of the file, and can't be chosen inside a transaction.
+        with closing(engine.raw_connection()) as raw:
+            raw.cursor().execute("PRAGMA journal_mode=WAL")
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER / "migrations"))
+    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1919247729, 1)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _schema_version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return version

@@ -1,0 +1,104 @@
+"""What becomes of the database under our feet: removed, full, not ours, not a database."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from database import OUTAGES, Away, CannotStart, Database, open_database
+from models import Review
+from tests.servers import Postgres
+from tests.test_models import insert, new_url, review
+
+__all__ = ["new_url"]
+
+
+def test_a_file_that_is_removed_while_serving_is_an_outage_until_it_is_back(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    database = open_database(sqlite_url)
+    insert(database)
+    assert database.file is not None
+    for name in ("test.db", "test.db-wal", "test.db-shm"):
+        tmp_path.joinpath(name).rename(tmp_path / f"away-{name}")
+    for _ in range(2):
+        with pytest.raises(OUTAGES):
+            insert(database)
+    assert not database.file.exists()
+    for name in ("test.db", "test.db-wal", "test.db-shm"):
+        tmp_path.joinpath(f"away-{name}").rename(tmp_path / name)
+    assert insert(database) == 2
+    database.close()
+
+
+def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    database = open_database(sqlite_url)
+
+    def write_to_the_removed_file() -> None:
+        with database.write() as connection:
+            connection.execute(sa.insert(Review).values(review()))
+            tmp_path.joinpath("test.db").rename(tmp_path / "away.db")
+
+    with pytest.raises(Away, match=r"test\.db was removed or replaced"):
+        write_to_the_removed_file()
+    database.close()
+
+
+def test_a_full_disk_is_known_to_have_recorded_nothing(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    with database.write() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+
+    def write_too_much() -> None:
+        with database.write() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            connection.execute(
+                sa.insert(Review), [review(product_review="x" * 8000) for _ in range(99)]
+            )
+
+    with pytest.raises(Away, match="full"):
+        write_too_much()
+    assert count_reviews(database) == 0
+    database.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'new.db'}")
+    database.migrate()
+    assert (tmp_path / "new.db").stat().st_mode & 0o077 == 0
+    database.close()
+
+
+def test_what_is_no_database_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "letter.db"
+    file.write_text("Dear Sir or Madam, " * 100)
+    with pytest.raises(CannotStart, match="file is not a database"):
+        open_database(f"sqlite:///{file}").migrate()
+
+
+def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(
+    postgres: Postgres, new_url: str
+) -> None:
+    if not new_url.startswith("postgresql"):
+        pytest.skip("SQLite has no users")
+    name = new_url.rpartition("/")[2]
+    postgres.run_sql("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN", name)
+    with pytest.raises(CannotStart, match="permission denied"):
+        open_database(new_url.replace("postgres@", "guest@")).migrate()
+
+
+def test_options_of_ones_own_are_kept(postgres_url: str) -> None:
+    database = open_database(f"{postgres_url}?options=-csearch_path%3Dpg_catalog,public")
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SHOW search_path").scalar() == "pg_catalog,public"
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "5s"
+    database.close()
+
+
+def count_reviews(database: Database) -> int:
+    with database.read() as connection:
+        return connection.scalar(sa.select(sa.func.count(Review.id))) or 0

@@ -1,0 +1,139 @@
+"""Twilio's two webhooks: a customer's message, and the delivery status of our confirmation."""
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+import reviews
+import whatsapp
+from database import Database, utc_now
+from logs import logger
+from services import Here, in_time
+from waiting_room import MessageSidTaken, OutcomeUnknown
+from whatsapp import StatusUpdate
+
+router = APIRouter(tags=["Twilio"])
+
+
+def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
+    """Describe a form for /docs: required fields with an example, optional ones with a meaning.
+
+    The optional ones have an empty example, as Swagger would send the word "string" for them.
+    """
+    properties: dict[str, Any] = {}
+    for name, example in required.items():
+        properties[name] = {"type": "string", "example": example}
+    for name, meaning in optional.items():
+        properties[name] = {"type": "string", "example": "", "description": meaning}
+    schema = {"type": "object", "required": list(required), "properties": properties}
+    content = {"application/x-www-form-urlencoded": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "A field is missing, repeated or malformed, or the SID is another's."},
+    403: {"description": "Not signed for this address, another account's, or a foreign Origin."},
+    408: {"description": "The body took longer than 5 s."},
+    413: {"description": "More than 128 KiB."},
+    415: {"description": "Not application/x-www-form-urlencoded."},
+    503: {"description": "The database did not answer in time: send it again."},
+}
+
+
+@router.post(
+    whatsapp.WEBHOOK,
+    summary="Take a customer's WhatsApp message",
+    response_class=Response,
+    responses={
+        200: {"description": "TwiML, at most one Message.", "content": {"text/xml": {}}},
+        **_REFUSALS,
+    },
+    openapi_extra=_form(
+        {"From": "whatsapp:+15551234567", "Body": "Hi"},
+        {
+            "MessageSid": "Twilio's id of the message; a local environment makes one up.",
+            "AccountSid": "Twilio's id of the account; a local environment does without.",
+        },
+    ),
+)
+async def receive_message(request: Request, here: Here) -> Response:
+    """Answer one message, and record the review that it finishes, once under its MessageSid."""
+    message = await here.twilio.read_message(request)
+    try:
+        reply = await here.collector.reply_to(message)
+    except MessageSidTaken:
+        logger.warning("refused, another contact's SID sid=%s", message.sid)
+        raise HTTPException(400, "Another contact has used this MessageSid.") from None
+    except OutcomeUnknown:
+        raise HTTPException(503, "The database did not answer in time.") from None
+    twiml = here.twilio.write_reply(reply.text, reply.confirms)
+    return Response(twiml, media_type="text/xml")
+
+
+@router.post(
+    whatsapp.STATUS_CALLBACK,
+    summary="Take the delivery status of one of our messages",
+    status_code=204,
+    responses=_REFUSALS,
+    openapi_extra=_form(
+        {"MessageSid": "SM00000000000000000000000000000001", "MessageStatus": "delivered"},
+        {
+            "ErrorCode": "Why delivery failed, as a number.",
+            "To": "The customer; in a local environment picks the review.",
+            "AccountSid": "Left out, in a local environment, the newest pending review is meant.",
+        },
+    ),
+)
+async def receive_status(request: Request, here: Here) -> Response:
+    """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
+    update = await here.twilio.read_status(request)
+    request.app.state.callback_hint.notice(update)
+    if update.status is not None:
+        await in_time(_raise_status, here.database, update)
+    return Response(status_code=204)
+
+
+def _raise_status(database: Database, update: StatusUpdate) -> None:
+    with database.write() as connection:
+        review = reviews.find_confirmed(connection, update.review, update.message_sid)
+        if review is None and update.by_hand and update.review is None:
+            review = reviews.find_newest_pending(connection, update.contact)
+        raised = review is not None and reviews.raise_status(
+            connection,
+            review,
+            update.status or "",
+            lower=update.lower_statuses,
+            message_sid=update.message_sid,
+            error_code=update.error_code,
+            now=utc_now(),
+        )
+    if raised:
+        logger.info(
+            "status %s review=%s sid=%s error=%s",
+            update.status,
+            review,
+            update.message_sid,
+            update.error_code,
+        )
+
+
+class CallbackHint:
+    """Tells the owner once when callbacks come to another URL than ours, which names the review."""
+
+    PATIENCE = 20
+
+    def __init__(self) -> None:
+        self._without_review = 0
+        self._is_settled = False
+
+    def notice(self, update: StatusUpdate) -> None:
+        if self._is_settled or update.by_hand:
+            return
+        self._without_review += 1
+        self._is_settled = update.review is not None or self._without_review == self.PATIENCE
+        if update.review is None and self._is_settled:
+            logger.warning(
+                "%d status callbacks and none with review=: no delivery status can be told. Remove"
+                " the status callback URL of the sender or Messaging Service in the console.",
+                self.PATIENCE,
+            )
