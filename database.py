@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -103,8 +103,7 @@ class Database:
     def _bring_up_to_date(self) -> None:
         try:
             if self.file is not None:
-                # For us alone, and only here: a file that goes missing later is an outage.
-                os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))
+                _make_file(self.file)
             _migrate(self.engine)
         except (CannotStart, *OUTAGES):
             raise
@@ -201,6 +200,16 @@ def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:
 def _on_checkout(file: Path, _driver_connection: Any, record: Any, _proxy: Any) -> None:
     if record.info["file"] != _identity(file):
         raise DisconnectionError(f"{file.name} was removed or replaced")
+
+
+def _make_file(file: Path) -> None:
+    """Make a database file for its owner alone; only here: one that goes missing is an outage.
+
+    A file that exists must not even be opened: closing it would drop the locks that SQLite holds
+    on it for this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

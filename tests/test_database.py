@@ -1,5 +1,6 @@
 """What becomes of the database under our feet: removed, full, not ours, not a database."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,10 +9,8 @@ import sqlalchemy as sa
 
 from database import OUTAGES, Away, CannotStart, Database, open_database
 from models import Review
-from tests.servers import Postgres
-from tests.test_models import insert, new_url, review
-
-__all__ = ["new_url"]
+from tests.servers import ROOT, Postgres
+from tests.test_models import insert, review
 
 
 def test_a_file_that_is_removed_while_serving_is_an_outage_until_it_is_back(
@@ -80,15 +79,25 @@ def test_what_is_no_database_is_refused_in_a_sentence(tmp_path: Path) -> None:
         open_database(f"sqlite:///{file}").migrate()
 
 
-def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(
-    postgres: Postgres, new_url: str
-) -> None:
-    if not new_url.startswith("postgresql"):
-        pytest.skip("SQLite has no users")
-    name = new_url.rpartition("/")[2]
-    postgres.run_sql("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN", name)
+def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(postgres: Postgres) -> None:
+    postgres.run_sql("CREATE ROLE guest LOGIN")
+    postgres.run_sql("CREATE DATABASE of_another_user")
+    url = postgres.url("of_another_user").replace("postgres@", "guest@")
     with pytest.raises(CannotStart, match="permission denied"):
-        open_database(new_url.replace("postgres@", "guest@")).migrate()
+        open_database(url).migrate()
+
+
+def test_opening_it_twice_in_one_process_takes_no_lock_from_the_first(sqlite_url: str) -> None:
+    """Closing any handle of the file would drop SQLite's locks, and another process its log."""
+    first, second = open_database(sqlite_url), open_database(sqlite_url)
+    insert(first)
+    second.migrate()
+    for number in (1, 2):
+        assert count_by_another_process(sqlite_url) == number
+        insert(first)
+    assert count_by_another_process(sqlite_url) == 3
+    first.close()
+    second.close()
 
 
 def test_options_of_ones_own_are_kept(postgres_url: str) -> None:
@@ -102,3 +111,13 @@ def test_options_of_ones_own_are_kept(postgres_url: str) -> None:
 def count_reviews(database: Database) -> int:
     with database.read() as connection:
         return connection.scalar(sa.select(sa.func.count(Review.id))) or 0
+
+
+def count_by_another_process(url: str) -> int:
+    code = (
+        "import sys; from database import open_database\n"
+        "with open_database(sys.argv[1]).read() as connection:\n"
+        "    print(connection.exec_driver_sql('SELECT count(*) FROM reviews').scalar())"
+    )
+    command = [sys.executable, "-c", code, url]
+    return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
