@@ -1,34 +1,20 @@
-"""Messages in, replies out: one writer thread per process commits what waits as a group.
+"""Messages in, replies out: one writer thread per process, and what it does about outages.
 
-The only place where the pure conversation meets the database. A reply leaves after COMMIT.
+A reply leaves after COMMIT, the apology at the deadline, and neither is ever untrue.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import message_log
-import reviews
-from conversation import APOLOGY, Message, Turn, take_turn
-from database import OUTAGES, Away, CannotStart, utc_now
-from logs import describe, logger, masked
-from message_log import LoggedReply
-from stores import Held, Store
-from waiting_room import (
-    Entry,
-    Fate,
-    MessageSidTaken,
-    OutcomeUnknown,
-    Reply,
-    WaitingRoom,
-    WithdrawnMeanwhile,
-    insist_on_same,
-)
-
-Answers = dict[Entry, Reply | MessageSidTaken]
-Taken = list[tuple[Message, Turn, datetime]]
+from conversation import Message
+from database import OUTAGES, CannotStart, utc_now
+from logs import describe, logger
+from recorder import Recorder
+from stores import Store
+from waiting_room import OutcomeUnknown, Reply, WaitingRoom
 
 
 class Collector:
@@ -43,13 +29,13 @@ class Collector:
 
     def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store, self._clock = store, clock
-        self._last_time = clock()
         self._starting = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
         self._be_new()
 
     def _be_new(self) -> None:
         self._room = WaitingRoom()
+        self._recorder = Recorder(self._store, self._room, self._clock)
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
         self._open = False
@@ -115,7 +101,9 @@ class Collector:
         try:
             self._open = self._until_done(self._store.open)
             self._tried.set()
-            while (batch := self._room.next_batch()) and self._until_done(lambda: self.take(batch)):
+            while (batch := self._room.next_batch()) and self._until_done(
+                lambda: self._recorder.take(batch)
+            ):
                 pass
         except Exception as error:
             self._die(error)
@@ -164,137 +152,3 @@ class Collector:
         self._tried.set()
         if started:
             self._on_death()
-
-    def take(self, batch: list[Entry]) -> None:
-        """Record a batch in one transaction or, where one message spoils that, one by one.
-
-        Who is not answered by it stays in the waiting room. Raises OUTAGES or OutcomeUnknown; the
-        same batch may be taken again, whoever was answered or withdrawn since.
-        """
-        batch = [entry for entry in batch if not entry.is_over]
-        if not batch:
-            self._prove_able()
-            return
-        try:
-            self._record(batch)
-        except (*OUTAGES, OutcomeUnknown):
-            raise
-        except Exception as error:
-            logger.warning("a batch is taken again one by one: %s", describe(error))
-            held_elsewhere: set[str] = set()
-            for entry in batch:
-                if entry.message.contact not in held_elsewhere:
-                    held_elsewhere |= self._take_alone(entry)
-
-    def _prove_able(self) -> None:
-        """Commit something: after an outage, whose messages have been withdrawn, it may be over."""
-        with self._store.hold((), claim=lambda: None) as held:
-            message_log.prove_writable(held.connection)
-
-    def _take_alone(self, entry: Entry) -> set[str]:
-        try:
-            return self._record([entry], rebuild=True)
-        except (*OUTAGES, OutcomeUnknown):
-            raise
-        except Exception as error:
-            sid = entry.message.sid
-            logger.error("not recorded sid=%s: %s", sid, describe(error), exc_info=error)
-            if entry.fate is Fate.UNKNOWN:
-                raise OutcomeUnknown from error
-            self._room.refuse([entry], Reply(APOLOGY))
-            return set()
-
-    def _record(self, batch: list[Entry], *, rebuild: bool = False) -> set[str]:
-        """Take the batch's turns in one transaction; return the contacts that others hold.
-
-        With `rebuild` the log is asked where the contacts stand: the store may be behind it.
-        """
-        contacts = {entry.message.contact for entry in batch}
-        answers: Answers = {}
-        taken: Taken = []
-        try:
-            with self._store.hold(contacts, claim=lambda: self._room.claim(answers)) as held:
-                if rebuild:
-                    for contact in held.conversations:
-                        _rebuild(held, contact)
-                ours = [entry for entry in batch if entry.message.contact in held.conversations]
-                self._answer_known(held, ours, answers)
-                fresh = self._room.settle(entry for entry in ours if entry not in answers)
-                self._take_turns(held, fresh, answers, taken)
-        except WithdrawnMeanwhile:
-            return set()
-        except Away:
-            self._room.unclaim(answers, Fate.WAITING)
-            raise
-        except Exception as error:
-            if self._room.unclaim(answers, Fate.UNKNOWN):
-                raise OutcomeUnknown(describe(error)) from error
-            raise
-        self._room.answer(answers)
-        _log_taken(taken)
-        others = contacts - held.conversations.keys()
-        self._room.let_others_pass(others)
-        if others == contacts:
-            time.sleep(0.005)  # as long as another worker's commit takes
-        return others
-
-    def _answer_known(self, held: Held, entries: list[Entry], answers: Answers) -> None:
-        """Answer what is in the log already, with the words it was answered with then."""
-        known = message_log.find_replies(held.connection, [e.message.sid for e in entries])
-        for entry in entries:
-            if entry.message.sid in known:
-                answers[entry] = _repeat(entry.message, known[entry.message.sid])
-                if entry.fate is Fate.UNKNOWN:
-                    # That COMMIT did happen; the store may not know of it.
-                    _rebuild(held, entry.message.contact)
-
-    def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
-        for entry in entries:
-            contact = entry.message.contact
-            turn = take_turn(held.conversations[contact], entry.message)
-            held.conversations[contact] = turn.conversation
-            taken.append((entry.message, turn, self._next_time()))
-            answers[entry] = Reply(turn.reply, turn.conversation.id if turn.review else None)
-        message_log.append(held.connection, taken)
-        reviews.save(
-            held.connection,
-            [
-                (turn.conversation.id, message.contact, turn.review, time_taken)
-                for message, turn, time_taken in taken
-                if turn.review is not None
-            ],
-        )
-
-    def _next_time(self) -> datetime:
-        """Read the clock, never the same time twice: the log can be read in order of it."""
-        self._last_time = max(self._clock(), self._last_time + timedelta(microseconds=1))
-        return self._last_time
-
-
-def _rebuild(held: Held, contact: str) -> None:
-    held.conversations[contact] = message_log.rebuild_conversation(
-        held.connection, contact, held.idle_since
-    )
-
-
-def _repeat(message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
-    try:
-        insist_on_same(message, logged.contact, message.text if logged.erased else logged.text)
-    except MessageSidTaken as error:
-        return error
-    if logged.erased:
-        return Reply("")
-    return Reply(logged.reply, logged.conversation_id if logged.finished else None)
-
-
-def _log_taken(taken: Taken) -> None:
-    for message, turn, _ in taken:
-        logger.info(
-            "%s sid=%s contact=%s conversation=%s position=%d next=%s",
-            "review recorded" if turn.review else "message taken",
-            message.sid,
-            masked(message.contact),
-            turn.conversation.id,
-            turn.conversation.position,
-            turn.conversation.state,
-        )

@@ -156,7 +156,7 @@ class TestLimits:
         died = threading.Event()
         collector.start(on_death=died.set)
         assert collector.is_able()
-        collector.take = None  # type: ignore[assignment,method-assign]
+        collector._recorder.take = None  # type: ignore[assignment,method-assign]
         assert isinstance(tell(collector, message(1))[0], TypeError)
         assert died.wait(10)
         assert not collector.is_able()
