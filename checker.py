@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import message_log
 from conversation import RULES_VERSION, Conversation, Turn, replay
-from database import OUTAGES, Database, open_database, utc_now
+from database import OUTAGES, SCHEMA_VERSION, Database, open_database, utc_now
 from logs import describe
 from models import LoggedMessage, Review, UnfinishedConversation
 from settings import Settings, SettingsError
@@ -225,8 +225,11 @@ def main() -> None:
     keeps = settings.conversation_store == "database"
     try:
         database = open_database(settings.database_url)
-        if not database.is_up_to_date():
-            sys.exit(f"{place} has not this program's tables yet: starting the service makes them.")
+        if (version := database.schema_version()) != SCHEMA_VERSION:
+            sys.exit(
+                f"{place} has schema {version}, this program checks {SCHEMA_VERSION}."
+                " Starting the service brings an older one up to date."
+            )
         findings = check(database, utc_now() - settings.conversation_ttl if keeps else None)
     except (SQLAlchemyError, ValueError, *OUTAGES) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")

@@ -13,7 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_url
-from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DisconnectionError,
+    InterfaceError,
+    InvalidRequestError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from logs import describe
@@ -65,7 +70,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Yield a connection in a transaction of its own; what it writes is lost."""
         self.migrate()
-        with self.engine.connect() as connection:
+        with self._connect() as connection:
             yield connection
 
     @contextmanager
@@ -73,15 +78,18 @@ class Database:
         """Yield a connection in a transaction; a clean end commits, an exception rolls back."""
         self.migrate()
         if not self.is_sqlite:
-            with self.engine.begin() as connection:
+            with self._connect() as connection, connection.begin():
                 yield connection
             return
-        with self._turn(), self.engine.connect() as connection:
+        with self._turn(), self._connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             try:
                 with connection.begin():
                     yield connection
-                    self._insist_on_file(connection)
+                    if self._lost_file(connection):
+                        raise Away(f"{self.file} was removed or replaced")
+                if self._lost_file(connection):  # amid the COMMIT: it may be in either file
+                    raise OperationalError("COMMIT", None, OSError(f"{self.file} is another now"))
             except OperationalError as error:
                 if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in SURELY_ROLLED_BACK:
                     raise Away(describe(error)) from error
@@ -96,9 +104,9 @@ class Database:
                 self._bring_up_to_date()
                 self._migrated = True
 
-    def is_up_to_date(self) -> bool:
-        """Say whether the schema is the one we know; changes nothing."""
-        return _schema_version(self.engine) == SCHEMA_VERSION
+    def schema_version(self) -> str | None:
+        """Read which schema the database has, None for none of ours; changes nothing."""
+        return _schema_version(self.engine)
 
     def _bring_up_to_date(self) -> None:
         try:
@@ -114,10 +122,14 @@ class Database:
                 f"The database's tables can't be brought up to date: {describe(error)}"
             ) from error
 
-    def _insist_on_file(self, connection: Connection) -> None:
-        if self.file is not None and connection.info["file"] != _identity(self.file):
-            connection.invalidate()
-            raise Away(f"{self.file.name} was removed or replaced")
+    def _connect(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except InvalidRequestError as error:  # several connections in a row were to a lost file
+            raise Away(describe(error)) from error
+
+    def _lost_file(self, connection: Connection) -> bool:
+        return self.file is not None and connection.info["file"] != _identity(self.file)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -139,7 +151,7 @@ def open_database(url: str) -> Database:
     own_options = str(normal.query.get("options", ""))
     # hide_parameters: customers' words must not travel to the log inside an exception.
     if normal.get_backend_name() == "sqlite":
-        file = Path(normal.database or "")
+        file = Path(os.path.realpath(normal.database or ""))  # a link may lead to where it will be
         engine = sa.create_engine(
             URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
             hide_parameters=True,
@@ -186,15 +198,17 @@ def normalise_url(url: str) -> URL:
 
 
 def _recognise_outage(context: ExceptionContext) -> None:
-    # Read-only (a standby after a failover) and idle too long: InternalError to the driver.
-    if getattr(context.original_exception, "pgcode", None) in {"25006", "25P03"}:
-        context.chained_exception = Away(str(context.original_exception))
+    # Read-only, as after a failover to a standby: an InternalError to the driver.
+    if getattr(context.original_exception, "pgcode", None) == "25006":
+        raise Away(describe(context.original_exception))
 
 
 def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:
     # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
     driver_connection.execute("PRAGMA synchronous=FULL")
     record.info["file"] = _identity(file)
+    if record.info["file"] is None:
+        raise Away(f"{file} was removed")
 
 
 def _on_checkout(file: Path, _driver_connection: Any, record: Any, _proxy: Any) -> None:
@@ -246,7 +260,7 @@ def _migrate(engine: Engine) -> None:
         with closing(engine.raw_connection()) as raw:
             raw.cursor().execute("PRAGMA journal_mode=WAL")
     config = Config()
-    config.set_main_option("script_location", str(FOLDER / "migrations"))
+    config.set_main_option("script_location", str(FOLDER / "migrations").replace("%", "%%"))
     with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
         with connection.begin():
             if engine.dialect.name == "postgresql":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -39,9 +39,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         _log_start(settings)
-        await to_thread.run_sync(collector.start, _end_process)
+        # A thread of its own: requests that were given up may hold all others.
+        own_thread = CapacityLimiter(1)
+        await to_thread.run_sync(collector.start, _end_process, limiter=own_thread)
         yield
-        await to_thread.run_sync(collector.close)
+        await to_thread.run_sync(collector.close, limiter=own_thread)
         database.close()
 
     app = FastAPI(

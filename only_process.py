@@ -53,7 +53,11 @@ class OnlyProcess:
         return True
 
     def _claim_file(self) -> bool:
-        file = Path(f"{self._database.file}.lock").open("a+b")  # noqa: SIM115
+        path = Path(f"{self._database.file}.lock")
+        try:
+            file = path.open("a+b")
+        except OSError as error:
+            raise CannotStart(f"{path} can't be opened: {error.strerror}") from error
         if _lock_file(file):
             self._file = file
             return True

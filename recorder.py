@@ -56,8 +56,13 @@ class Recorder:
 
     def _prove_able(self) -> None:
         """Commit something: after an outage, whose messages have been withdrawn, it may be over."""
-        with self._store.hold((), claim=lambda: None) as held:
-            message_log.prove_writable(held.connection)
+        try:
+            with self._store.hold((), claim=lambda: None) as held:
+                message_log.prove_writable(held.connection)
+        except OUTAGES:
+            raise
+        except Exception as error:  # no message is at stake: trying again is right
+            raise Away(describe(error)) from error
 
     def _take_alone(self, entry: Entry) -> set[str]:
         try:
@@ -67,10 +72,13 @@ class Recorder:
         except Exception as error:
             sid = entry.message.sid
             logger.error("not recorded sid=%s: %s", sid, describe(error), exc_info=error)
-            if entry.fate is Fate.UNKNOWN:
-                raise OutcomeUnknown from error
             self._room.refuse([entry], Reply(APOLOGY))
-            return set()
+            if entry.is_over:
+                return set()
+            # Of unknown fate, and the log can't be asked about it: others go first.
+            self._room.let_others_pass([entry.message.contact])
+            time.sleep(0.1)
+            return {entry.message.contact}
 
     def _record(self, batch: list[Entry], *, rebuild: bool = False) -> set[str]:
         """Take the batch's turns in one transaction; return the contacts that others hold.
@@ -112,9 +120,8 @@ class Recorder:
         for entry in entries:
             if entry.message.sid in known:
                 answers[entry] = _repeat(entry.message, known[entry.message.sid])
-                if entry.fate is Fate.UNKNOWN:
-                    # That COMMIT did happen; the store may not know of it.
-                    _rebuild(held, entry.message.contact)
+                # The store may be behind the log: a COMMIT of unknown fate, or a restart.
+                _rebuild(held, entry.message.contact)
 
     def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
         for entry in entries:

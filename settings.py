@@ -54,6 +54,8 @@ def _database_url(url: str) -> str:
         raise ValueError(
             "must begin with postgresql:// (or postgres://) or sqlite:///path/to/file.db"
         )
+    if backend == "sqlite" and parsed.query:
+        raise ValueError("has options behind a question mark; for SQLite there are none here")
     if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ValueError("names no file: reviews in memory would be lost at every restart")
     return url

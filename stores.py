@@ -15,6 +15,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+import message_log
 from conversation import Conversation, State
 from database import Database, utc_now
 from models import UnfinishedConversation
@@ -43,8 +44,8 @@ class Store(Protocol):
     ) -> AbstractContextManager[Held]:
         """Hold those of `contacts` that nobody else holds, at once, until the transaction ends.
 
-        `claim` is called last before COMMIT; what it raises rolls back. An exception after it means
-        that nobody knows whether the commit happened. Raises one of database.OUTAGES.
+        `claim` is called last before COMMIT; what it raises rolls back. An exception after it,
+        other than Away, means that nobody knows whether the commit happened. Raises OUTAGES.
         """
 
     def close(self) -> None:
@@ -160,14 +161,15 @@ class MemoryStore:
     ) -> None:
         self._database, self._ttl, self._clock = database, ttl, clock
         self._conversations: OrderedDict[str, tuple[Conversation, datetime]] = OrderedDict()
+        self._doubtful: set[str] = set()
         self._only_process = OnlyProcess(database)
         self._lock = threading.Lock()
 
     def open(self) -> None:
         self._database.migrate()
         if self._only_process.claim():
-            # Until now another process may have gone on with what we remember.
-            self._conversations.clear()
+            # Until now another process may have gone on with what we remember: ask the log.
+            self._doubtful = set(self._conversations)
 
     def close(self) -> None:
         self._only_process.release()
@@ -181,8 +183,13 @@ class MemoryStore:
             before = {contact: self._recall(contact, idle_since) for contact in contacts}
             with self._only_process.write() as connection:
                 held = Held(connection, dict(before), idle_since)
+                for contact in self._doubtful.intersection(contacts):
+                    held.conversations[contact] = message_log.rebuild_conversation(
+                        connection, contact, idle_since
+                    )
                 yield held
                 claim()
+            self._doubtful.difference_update(contacts)
             for contact, conversation in _changes(before, held.conversations).items():
                 self._remember(contact, conversation, now)
 

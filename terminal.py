@@ -28,8 +28,9 @@ def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
     lines = path.read_text(encoding="utf-8").splitlines()
     reviews = [json.loads(line) for line in lines if line.strip()]
     for number, review in enumerate(reviews, start=1):
-        if not {"product", "name", "review"} <= review.keys():
-            raise ValueError(f"review {number} needs product, name and review")
+        words = ("product", "name", "review")
+        if not isinstance(review, dict) or not all(isinstance(review.get(w), str) for w in words):
+            raise ValueError(f"line {number} is no object with product, name and review")
     return reviews
 
 

@@ -188,10 +188,14 @@ class WaitingRoom:
                 self._answered.popitem(last=False)
 
     def refuse(self, entries: Iterable[Entry], answer: Reply | Exception) -> None:
-        """Answer those of `entries` that wait and will not be recorded."""
+        """Answer those of `entries` that wait and will not be recorded.
+
+        Of unknown fate only those are let go for whom no delivery waits any more.
+        """
         with self._lock:
             for entry in entries:
-                if entry.fate is Fate.WAITING:
+                abandoned = entry.fate is Fate.UNKNOWN and not entry.deliveries
+                if entry.fate is Fate.WAITING or abandoned:
                     self._finish(entry, Fate.WITHDRAWN, answer)
 
     def let_others_pass(self, contacts: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ ALLOWED = {
     "message_log": "models database conversation",
     "only_process": "database",
     "waiting_room": "conversation",
-    "stores": "models database conversation only_process",
+    "stores": "models database conversation only_process message_log",
     "recorder": "conversation database stores reviews message_log waiting_room",
     "collector": "conversation database stores recorder waiting_room",
     "checker": "conversation models database message_log settings",

@@ -121,3 +121,31 @@ def count_by_another_process(url: str) -> int:
     )
     command = [sys.executable, "-c", code, url]
     return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+
+
+def test_a_server_that_is_read_only_is_an_outage(postgres: Postgres, postgres_url: str) -> None:
+    """As after a failover to a standby."""
+    name = postgres_url.rpartition("/")[2]
+    postgres.run_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database = open_database(postgres_url)
+    with pytest.raises(Away, match="read-only transaction"):
+        insert(database)
+    database.close()
+
+
+def test_a_link_to_where_the_file_will_be_is_followed(tmp_path: Path) -> None:
+    tmp_path.joinpath("link.db").symlink_to(tmp_path / "real.db")
+    database = open_database(f"sqlite:///{tmp_path / 'link.db'}")
+    assert insert(database) == 1
+    assert tmp_path.joinpath("real.db").is_file()
+    database.close()
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "é#;x"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    database = open_database(f"sqlite:///{folder / 'x.db'}")
+    assert insert(database) == 1
+    assert folder.joinpath("x.db").is_file()
+    database.close()

@@ -231,7 +231,7 @@ class TestMemoryStore:
             put(first, ANA, ASKED)
             first.close()
 
-    def test_who_regains_the_right_remembers_nothing(self, postgres_url: str) -> None:
+    def test_who_regains_the_right_asks_the_log(self, postgres_url: str) -> None:
         with _closing(postgres_url) as one, _closing(postgres_url) as two:
             store = MemoryStore(one, TTL)
             put(store, ANA, ASKED)

@@ -4,16 +4,19 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+import message_log
 from checker import check
 from collector import Collector
 from conversation import APOLOGY
 from database import Database, open_database
 from models import LoggedMessage, Review
-from stores import DatabaseStore
+from stores import DatabaseStore, MemoryStore
+from tests.servers import wait_until
 from tests.writer.conftest import (
     ANA,
     BEN,
@@ -29,7 +32,7 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import Reply, WaitingRoom
+from waiting_room import OutcomeUnknown, Reply, WaitingRoom
 
 
 class TestPoison:
@@ -94,6 +97,60 @@ class TestPoison:
         assert [reply.text[:3] for reply in replies] == ["Hi!", APOLOGY[:3], "Hi!", "Hi!"]
         assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
         assert check(database).problems == []
+
+
+class TestWhatCannotEvenBeLookedUp:
+    def test_a_message_of_unknown_fate_stalls_nobody_else(
+        self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look_up, good_tries = message_log.find_replies, iter([True])
+
+        def fail_for_ana(connection: Any, sids: list[str]) -> Any:
+            if "SM1" in sids and not next(good_tries, False):
+                raise KeyError("an odd row")
+            return look_up(connection, sids)
+
+        monkeypatch.setattr(message_log, "find_replies", fail_for_ana)
+        store.after_commit = once(fail)
+        collector.DEADLINE_SECONDS = 1.0
+        unknown, other = tell(collector, message(1), message(11, "hi", BEN))
+        assert isinstance(unknown, OutcomeUnknown)
+        assert other.text.startswith("Hi!")
+        wait_until(lambda: not collector._room.everyone())
+        monkeypatch.undo()
+        assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
+
+    def test_a_proof_that_fails_oddly_is_tried_again(
+        self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail_oddly(_connection: Any) -> None:
+            raise ValueError("half a file")
+
+        monkeypatch.setattr(message_log, "prove_writable", fail_oddly)
+        store.before_claim = fail
+        collector.DEADLINE_SECONDS = 0.1
+        assert tell(collector, message(1)) == [Reply(APOLOGY)]
+        store.before_claim = lambda: None
+        assert not collector.is_able()
+        monkeypatch.undo()
+        wait_until(collector.is_able)
+
+
+def test_a_lost_session_of_the_memory_store_forgets_nobody(postgres_url: str) -> None:
+    database = open_database(postgres_url)
+    collector = Collector(MemoryStore(database, TTL))
+    tell_in_turn(collector, *map(message, range(1, 4)))
+    with database.write() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    assert tell(collector, message(4)) == [THANKS]
+    collector.close()
+    insist_on_one_review(database)
+    database.close()
 
 
 class TestAStoreThatIsBehind:
