@@ -15,10 +15,12 @@ from sqlalchemy.engine import Connection, Row, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 import message_log
+import schema
 from conversation import RULES_VERSION, Conversation, Turn, replay
-from database import OUTAGES, SCHEMA_VERSION, Database, open_database, utc_now
+from database import OUTAGES, Database, open_database, utc_now
 from logs import describe
 from models import LoggedMessage, Review, UnfinishedConversation
+from schema import SCHEMA_VERSION
 from settings import Settings, SettingsError
 
 CONVERSATIONS_AT_ONCE = 500
@@ -225,7 +227,7 @@ def main() -> None:
     keeps = settings.conversation_store == "database"
     try:
         database = open_database(settings.database_url)
-        if (version := database.schema_version()) != SCHEMA_VERSION:
+        if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
             sys.exit(
                 f"{place} has schema {version}, this program checks {SCHEMA_VERSION}."
                 " Starting the service brings an older one up to date."

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from conversation import Message
-from database import OUTAGES, CannotStart, utc_now
+from database import OUTAGES, utc_now
 from logs import describe, logger
 from recorder import Recorder
+from schema import CannotStart
 from stores import Store
 from waiting_room import OutcomeUnknown, Reply, WaitingRoom
 

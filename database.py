@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,9 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+import schema
 from logs import describe
+from schema import CannotStart
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -30,13 +32,6 @@ SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sq
 
 TURN_SECONDS = 3.0
 """How long a thread waits for its turn to write to SQLite, or to migrate."""
-
-SCHEMA_VERSION = "0001"
-"""The newest revision in migrations/versions, known without a second spent importing Alembic."""
-
-
-class CannotStart(Exception):
-    """What no second try mends; the text says in a sentence what to do."""
 
 
 class Away(Exception):
@@ -104,15 +99,11 @@ class Database:
                 self._bring_up_to_date()
                 self._migrated = True
 
-    def schema_version(self) -> str | None:
-        """Read which schema the database has, None for none of ours; changes nothing."""
-        return _schema_version(self.engine)
-
     def _bring_up_to_date(self) -> None:
         try:
             if self.file is not None:
                 _make_file(self.file)
-            _migrate(self.engine)
+            schema.migrate(self.engine)
         except (CannotStart, *OUTAGES):
             raise
         except (OSError, sqlite3.OperationalError) as error:
@@ -240,40 +231,3 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def _migrate(engine: Engine) -> None:
-    version = _schema_version(engine)
-    if version == SCHEMA_VERSION:
-        return
-    if version is not None and version > SCHEMA_VERSION:
-        raise CannotStart(
-            f"The database has schema {version}, this program knows {SCHEMA_VERSION} at most:"
-            " install the newer program again, or restore the backup made before it."
-        )
-    # Here only: importing Alembic takes a second that an up-to-date start need not pay.
-    from alembic import command
-    from alembic.config import Config
-
-    if engine.dialect.name == "sqlite":
-        # WAL is a property of the file, and can't be chosen inside a transaction.
-        with closing(engine.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA journal_mode=WAL")
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER / "migrations").replace("%", "%%"))
-    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
-        with connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1919247729, 1)")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-
-
-def _schema_version(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return version

@@ -10,7 +10,8 @@ from typing import IO, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from database import Away, CannotStart, Database
+from database import Away, Database
+from schema import CannotStart
 
 
 class OnlyProcess:

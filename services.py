@@ -9,8 +9,9 @@ from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import DBAPIError
 
 from collector import Collector
-from database import OUTAGES, CannotStart, Database
+from database import OUTAGES, Database
 from logs import describe, logger
+from schema import CannotStart
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0

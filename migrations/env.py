@@ -1,4 +1,4 @@
-"""Run Alembic on the connection that database.py hands over, already inside its transaction."""
+"""Run Alembic on the connection that schema.py hands over, already inside its transaction."""
 
 from alembic import context
 from sqlalchemy.engine import Connection

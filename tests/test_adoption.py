@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 import reviews
 from checker import check
-from database import CannotStart, Database, normalise_url, open_database, utc_now
+from database import Database, normalise_url, open_database, utc_now
 from models import Review
+from schema import CannotStart
 from tests.test_models import insert, new_url
 
 __all__ = ["new_url"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from database import OUTAGES, Away, CannotStart, Database, open_database
+from database import OUTAGES, Away, Database, open_database
 from models import Review
+from schema import CannotStart
 from tests.servers import ROOT, Postgres
 from tests.test_models import insert, review
 

@@ -15,16 +15,9 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 import reviews
-from database import (
-    FOLDER,
-    SCHEMA_VERSION,
-    CannotStart,
-    Database,
-    normalise_url,
-    open_database,
-    utc_now,
-)
+from database import FOLDER, Database, normalise_url, open_database, utc_now
 from models import Review
+from schema import SCHEMA_VERSION, CannotStart
 from tests.servers import ROOT, Postgres
 
 
@@ -89,7 +82,7 @@ def run_at_once(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]
 
 MIGRATE = """
 import sys
-from database import open_database
+from database import (open_database)
 database = open_database(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -213,7 +206,7 @@ def test_a_read_keeps_nothing_and_a_failed_write_neither(database: Database) -> 
 
 WRITE = """
 import sys
-from database import open_database
+from database import (open_database)
 from tests.test_models import write_often
 database = open_database(sys.argv[1])
 database.migrate()

@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from conversation import Conversation, State
-from database import OUTAGES, Away, CannotStart, Database, open_database
+from database import OUTAGES, Away, Database, open_database
 from models import Review
 from only_process import OnlyProcess
+from schema import CannotStart
 from stores import DatabaseStore, Held, MemoryStore, Store
 
 ANA, BEN = "+15551234567", "US.13491208655302741918"

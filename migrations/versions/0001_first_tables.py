@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import RowMapping
 
-from database import CannotStart
 from models import BigInt, UtcDateTime
+from schema import CannotStart
 
 revision = "0001"
 down_revision = None
