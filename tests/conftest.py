@@ -60,7 +60,7 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """A migrated PostgreSQL database of the test's own."""
     name = f"test_{uuid.uuid4().hex}"
-    postgres.run_sql(f"CREATE DATABASE {name} TEMPLATE migrated")
+    postgres.run_sql(f"CREATE DATABASE {name} TEMPLATE migrated STRATEGY file_copy")  # quicker
     yield postgres.url(name)
     postgres.start()  # a test may have killed it
     postgres.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
