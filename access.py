@@ -23,15 +23,20 @@ class Access:
     own_origins: frozenset[str]
 
 
-async def require_owner(
-    request: Request,
+async def _given_keys(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
-) -> None:
+) -> list[str]:
+    return [key for key in (bearer.credentials if bearer else None, header) if key]
+
+
+GivenKeys = Annotated[list[str], Depends(_given_keys)]
+
+
+async def require_owner(request: Request, keys: GivenKeys) -> None:
     """Let in who has the key or, locally, who is on this machine itself. Raises 401."""
     access: Access = request.app.state.access
-    keys = (bearer.credentials if bearer else None, header)
-    if access.api_key and any(_equal(key, access.api_key) for key in keys if key):
+    if access.api_key and any(_equal(key, access.api_key) for key in keys):
         return
     if access.is_local and _is_this_machine(request):
         return
@@ -42,15 +47,11 @@ async def require_owner(
     )
 
 
-async def require_owner_when_local(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
-) -> None:
+async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
     """Keep what is public in production from those who reach a developer's machine by a tunnel."""
     access: Access = request.app.state.access
     if access.is_local:
-        await require_owner(request, bearer, header)
+        await require_owner(request, keys)
 
 
 async def refuse_foreign_origin(request: Request) -> None:

@@ -1,6 +1,7 @@
 """Messages in, replies out: one writer thread per process, and what it does about outages.
 
-A reply leaves after COMMIT, the apology at the deadline, and neither is ever untrue.
+A reply leaves after COMMIT. Whom the deadline finds still waiting gets the apology, and whom it
+finds in a COMMIT gets no sentence at all, as none would surely be true.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The door to the database: engine, time-outs, transactions, and the schema kept up to date."""
+"""The door to the database: engine, time-outs, transactions."""
 
 import os
 import sqlite3
@@ -23,9 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import schema
 from logs import describe
-from schema import CannotStart
-
-FOLDER = Path(__file__).resolve().parent
+from schema import FOLDER, CannotStart
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
 """What SQLite answers to a COMMIT that has not happened, and will not after a crash either."""

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 import reviews
-from database import FOLDER, Database, normalise_url, open_database, utc_now
+from database import Database, normalise_url, open_database, utc_now
 from models import Review
-from schema import SCHEMA_VERSION, CannotStart
+from schema import FOLDER, SCHEMA_VERSION, CannotStart
 from tests.servers import ROOT, Postgres
 
 
