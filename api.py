@@ -1,114 +1,204 @@
 """The HTTP surface for programs: the reviews, and health. Twilio's side is in webhooks.py."""
 
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from sqlalchemy.engine import Row
 
+import csv_export
+import forgetting
+import listing
 import message_log
-import reviews
 import whatsapp
 from access import require_owner
-from reviews import Cursor
+from api_answers import (
+    ReviewItem,
+    Stats,
+    answer,
+    as_array,
+    as_csv,
+    stream,
+    write_review,
+    write_reviews,
+    write_stats,
+)
+from api_filters import Chosen
+from listing import Cursor, Filter
 from services import Here, Services, in_time
 
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "No key, or a wrong one."},
+    503: {"description": "The database is away: ask again."},
+}
+
 router = APIRouter()
+owners = APIRouter(dependencies=[Depends(require_owner)], responses=_REFUSALS)
+"""The routes that need the key."""
 
 
-class ReviewItem(BaseModel):
-    """A finished review."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    contact_number: str = Field(
-        description="Without the `whatsapp:` prefix.", examples=["+15551234567"]
-    )
-    user_name: str = Field(examples=["Sarah"])
-    product_name: str = Field(examples=["iPhone 15"])
-    product_review: str = Field(examples=["Amazing battery life."])
-    status: str = Field(
-        description="Delivery of the confirmation: "
-        + ", ".join([reviews.PENDING, *whatsapp.STATUSES])
-        + ".",
-        examples=["delivered"],
-    )
-    created_at: AwareDatetime = Field(description="When the review was finished, UTC.")
-    conversation_id: str = Field(description="SID of the message that opened the conversation.")
-    message_sid: str | None = Field(description="SID of our confirmation, once Twilio told it.")
-    error_code: int | None = Field(
-        description="https://www.twilio.com/docs/api/errors, where delivery failed."
-    )
-    updated_at: AwareDatetime
+_PAGE_HEADERS = {
+    "Link": {
+        "description": 'With `limit`: the next page, `<…>; rel="next"` (RFC 8288).',
+        "schema": {"type": "string"},
+    },
+    "ETag": {
+        "description": "With `limit`: send it as `If-None-Match` and get 304 while nothing has"
+        " changed (RFC 9110).",
+        "schema": {"type": "string"},
+    },
+}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Nothing has changed since the `ETag` that `If-None-Match` names."}
+}
 
 
-_items = TypeAdapter(list[ReviewItem])
-
-
-@router.get(
+@owners.get(
     "/api/reviews",
     tags=["Reviews"],
     summary="List reviews, newest first",
-    dependencies=[Depends(require_owner)],
     response_model=list[ReviewItem],
-    responses={
-        200: {
-            "headers": {
-                "Link": {
-                    "description": 'With `limit`: the next page, `<…>; rel="next"` (RFC 8288).',
-                    "schema": {"type": "string"},
-                }
-            }
-        },
-        401: {"description": "No key, or a wrong one."},
-        503: {"description": "The database is away."},
-    },
+    responses={200: {"headers": _PAGE_HEADERS}, **_UNCHANGED},
 )
 async def list_reviews(
     request: Request,
     here: Here,
+    chosen: Chosen,
     limit: Annotated[
         int | None, Query(ge=1, le=1000, description="Left out: all, in one streamed array.")
     ] = None,
     cursor: Annotated[
-        str | None, Query(description="Where the page before ended, from its Link header.")
+        str | None,
+        Query(description="Where the page before ended, from its Link header; same filters."),
     ] = None,
 ) -> Response:
-    """Read all reviews as one JSON array, however many, or a page of them."""
-    try:
-        after = Cursor.parse(cursor) if cursor else None
-    except ValueError as error:
-        raise HTTPException(422, f"cursor: {error}") from None
+    """Read all reviews that the filters leave as one JSON array, however many, or a page."""
+    after = _read_cursor(cursor, chosen) if cursor else None
     if limit is None:
-        pages = reviews.pages(here.database, after)
-        # The first page is read before the status is sent: a database that is away is a 503.
-        first = await in_time(next, pages, ())
-        return StreamingResponse(_stream(first, pages), media_type="application/json")
-    rows = await in_time(reviews.page, here.database, after, limit + 1)
+        return await stream(here, chosen, after, "application/json", as_array)
+    rows = await in_time(listing.page, here.database, after, limit + 1, chosen)
     headers = {}
     if len(rows) > limit:
         rows = rows[:limit]
-        query = urlencode({"limit": limit, "cursor": str(Cursor.after(rows[-1]))})
-        # A developer reads on this machine, whatever address Twilio calls.
-        base = None if here.twilio.is_local else here.twilio.public_url
-        base = base or str(request.base_url).rstrip("/")
-        headers["Link"] = f'<{base}/api/reviews?{query}>; rel="next"'
-    return Response(_json(rows), media_type="application/json", headers=headers)
+        headers["Link"] = f'<{_address_of_next(request, here, rows[-1], chosen)}>; rel="next"'
+    return answer(request, write_reviews(rows), headers)
 
 
-def _json(rows: Sequence[Row[Any]]) -> bytes:
-    return _items.dump_json(_items.validate_python(rows, from_attributes=True))
+def _read_cursor(text: str, chosen: Filter) -> Cursor:
+    try:
+        cursor = Cursor.parse(text)
+    except ValueError as error:
+        raise HTTPException(422, f"cursor: {error}") from None
+    if cursor.filter != str(chosen):
+        raise HTTPException(
+            422, "cursor: it belongs to a list with other filters: begin that one without a cursor"
+        )
+    return cursor
 
 
-def _stream(first: Sequence[Row[Any]], rest: Iterator[Sequence[Row[Any]]]) -> Iterator[bytes]:
-    yield b"[" + _json(first)[1:-1]
-    for rows in rest:
-        yield b"," + _json(rows)[1:-1]
-    yield b"]"
+def _address_of_next(request: Request, here: Services, last: Row[Any], chosen: Filter) -> str:
+    # A developer reads on this machine, whatever address Twilio calls.
+    base = None if here.twilio.is_local else here.twilio.public_url
+    base = base or str(request.base_url).rstrip("/")
+    asked = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
+    query = urlencode([*asked, ("cursor", str(Cursor.after(last, chosen)))])
+    return f"{base}/api/reviews?{query}"
+
+
+@owners.get(
+    "/api/reviews.csv",
+    tags=["Reviews"],
+    summary="Export reviews as CSV, newest first",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "RFC 4180 in UTF-8, the first line names the columns: "
+            + ", ".join(csv_export.COLUMNS)
+            + ".",
+            "content": {"text/csv": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def export_reviews(here: Here, chosen: Chosen) -> Response:
+    """Read the reviews that the filters leave, for a spreadsheet.
+
+    What a spreadsheet would run as a formula has an apostrophe before it.
+    """
+    response = await stream(here, chosen, None, "text/csv", as_csv)
+    response.headers["Content-Disposition"] = 'attachment; filename="reviews.csv"'
+    return response
+
+
+@owners.get(
+    "/api/stats",
+    tags=["Reviews"],
+    summary="Count reviews by product, day and delivery status",
+    response_model=Stats,
+    responses=_UNCHANGED,
+)
+async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Response:
+    """Count the reviews that the filters leave, at one moment."""
+    counted = await in_time(listing.count, here.database, chosen)
+    return answer(request, write_stats(counted))
+
+
+ReviewId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The review's `id`.")]
+_NO_REVIEW: dict[int | str, dict[str, Any]] = {
+    404: {"description": "There is no such review (any more)."}
+}
+
+
+@owners.get(
+    "/api/reviews/{review_id}",
+    tags=["Reviews"],
+    summary="Read one review",
+    response_model=ReviewItem,
+    responses={**_NO_REVIEW, **_UNCHANGED},
+)
+async def read_review(request: Request, here: Here, review_id: ReviewId) -> Response:
+    """Read one review."""
+    row = await in_time(listing.find, here.database, review_id)
+    if row is None:
+        raise HTTPException(404, "There is no such review.")
+    return answer(request, write_review(row))
+
+
+@owners.delete(
+    "/api/reviews/{review_id}",
+    tags=["Erasing"],
+    summary="Erase one review",
+    status_code=204,
+    responses=_NO_REVIEW,
+)
+async def erase_review(here: Here, review_id: ReviewId) -> Response:
+    """Erase a review for good, and what was said in its conversation.
+
+    The customer's other reviews stay, and so does what they may be writing just now.
+    """
+    if not await in_time(forgetting.erase_review, here.database, review_id):
+        raise HTTPException(404, "There is no such review.")
+    return Response(status_code=204)
+
+
+@owners.delete(
+    "/api/contacts/{contact:path}",
+    tags=["Erasing"],
+    summary="Forget a customer",
+    status_code=204,
+    responses={404: {"description": "Nothing is known of this contact (any more)."}},
+)
+async def forget_contact(
+    here: Here,
+    contact: Annotated[str, Path(description="As in `contact_number`.", examples=["+15551234567"])],
+) -> Response:
+    """Erase a customer whole: reviews, words, an unfinished conversation, and the number itself."""
+    contact = whatsapp.contact_of(contact)
+    forgotten = await in_time(forgetting.forget_contact, here.store, contact, here.forgetting_key)
+    if forgotten is None:
+        raise HTTPException(404, "Nothing is known of this contact.")
+    return Response(status_code=204)
 
 
 class Health(BaseModel):

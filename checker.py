@@ -43,9 +43,8 @@ def check(database: Database, kept_since: datetime | None = None) -> Findings:
     it has where the database store keeps them. Raises one of database.OUTAGES.
     """
     findings = Findings()
-    with database.read() as connection:
+    with database.snapshot() as connection:
         if not database.is_sqlite:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         for batch in _conversations(connection):
             _check_batch(connection, batch, kept_since, findings)

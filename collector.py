@@ -29,15 +29,20 @@ class Collector:
     SAID_AGAIN_SECONDS = 60.0
     """Between two lines of the log that tell of one outage."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime] = utc_now,
+        forgetting_key: str = "",
+    ) -> None:
+        self._store, self._clock, self._forgetting_key = store, clock, forgetting_key
         self._starting = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
         self._be_new()
 
     def _be_new(self) -> None:
         self._room = WaitingRoom()
-        self._recorder = Recorder(self._store, self._room, self._clock)
+        self._recorder = Recorder(self._store, self._room, self._clock, self._forgetting_key)
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
         self._open = False

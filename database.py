@@ -67,6 +67,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction whose statements all see one moment."""
+        with self.read() as connection:
+            if not self.is_sqlite:  # where every transaction is like that
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection in a transaction; a clean end commits, an exception rolls back."""
         self.migrate()
@@ -195,6 +203,7 @@ def _recognise_outage(context: ExceptionContext) -> None:
 def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:
     # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
     driver_connection.execute("PRAGMA synchronous=FULL")
+    driver_connection.execute("PRAGMA secure_delete=ON")  # erased words do not linger in the file
     record.info["file"] = _identity(file)
     if record.info["file"] is None:
         raise Away(f"{file} was removed")

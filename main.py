@@ -18,6 +18,7 @@ from access import Access, origin_of, refuse_foreign_origin
 from collector import Collector
 from database import open_database
 from logs import logger
+from retention import Retention
 from services import Services
 from settings import Settings, SettingsError
 from stores import open_store
@@ -32,9 +33,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or _load_settings()
     logs.configure(settings.log_level)
     database = open_database(settings.database_url)
-    collector = Collector(
-        open_store(settings.conversation_store, database, settings.conversation_ttl)
+    store = open_store(
+        settings.conversation_store, database, settings.conversation_ttl, settings.redis_url
     )
+    collector = Collector(store, forgetting_key=settings.forgetting_key)
+    retention = Retention(database, settings.retention, settings.conversation_ttl)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -42,7 +45,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # A thread of its own: requests that were given up may hold all others.
         own_thread = CapacityLimiter(1)
         await to_thread.run_sync(collector.start, _end_process, limiter=own_thread)
+        retention.start()
         yield
+        await to_thread.run_sync(retention.close, limiter=own_thread)
         await to_thread.run_sync(collector.close, limiter=own_thread)
         database.close()
 
@@ -56,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = Services(
         database,
+        store,
         collector,
         Twilio(
             auth_tokens=settings.twilio_auth_token,
@@ -63,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             public_url=settings.public_url,
             is_local=settings.is_local,
         ),
+        settings.forgetting_key,
     )
     app.state.access = Access(
         api_key=settings.api_key,
@@ -75,10 +82,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET"],
             allow_headers=["Authorization", "X-API-Key"],
-            expose_headers=["Link"],
+            expose_headers=["Link", "ETag"],
         )
     app.state.callback_hint = webhooks.CallbackHint()
     app.include_router(webhooks.router)
+    app.include_router(api.owners)
     app.include_router(api.router)
     app.include_router(api_docs.router)
     app.mount("/static", api_docs.static_files)

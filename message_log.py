@@ -1,13 +1,16 @@
 """All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
 
+import hmac
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from conversation import RULES_VERSION, Conversation, Message, State, Turn, replay, take_turn
 from database import utc_now
@@ -66,6 +69,34 @@ def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
     }
 
 
+def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
+    """Take the words out of messages; return of how many. SIDs stay, so that repeats are known."""
+    erased = connection.execute(
+        sa.update(LoggedMessage)
+        .where(which, LoggedMessage.erased_at.is_(None))
+        .values(body="", reply="", media=[], erased_at=now)
+    )
+    return erased.rowcount
+
+
+def end_unfinished(connection: Connection, contact: str, now: datetime) -> None:
+    """Take the place at which the contact's unfinished conversation would go on, if it has one.
+
+    A store that still remembers it collides there, and asks the log.
+    """
+    for last in _find_latest(connection, [contact]):
+        if not last.finished and last.erased_at is None:
+            sid = f"end-{uuid.uuid4().hex}"
+            turn = Turn(Conversation(last.conversation_id, position=last.position + 1), "")
+            append(connection, [(Message(sid, contact, ""), turn, now)])
+
+
+def pseudonym(contact: str, key: str) -> str:
+    """Name a forgotten contact: still told from others, by nobody without `key` told who it was."""
+    digest = hmac.digest(key.encode(), contact.encode(), "sha256")
+    return f"forgotten-{digest.hex()}"
+
+
 def prove_writable(connection: Connection) -> None:
     """Write a message and take it back: what a commit of this needs, a real message needs too."""
     message = Message(f"proof-{uuid.uuid4().hex}", "", "")
@@ -73,25 +104,46 @@ def prove_writable(connection: Connection) -> None:
     connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == message.sid))
 
 
-def rebuild_conversation(
-    connection: Connection, contact: str, idle_since: datetime
-) -> Conversation | None:
-    """Replay the contact's latest conversation; None where it is over, idle or was never begun."""
-    last = connection.execute(
-        sa.select(LoggedMessage.conversation_id, LoggedMessage.received_at)
-        .where(LoggedMessage.contact_number == contact)
+def rebuild_conversations(
+    connection: Connection, contacts: Collection[str], idle_since: datetime
+) -> dict[str, Conversation | None]:
+    """Replay each contact's latest conversation; None where it is over, idle or was never begun."""
+    found: dict[str, Conversation | None] = dict.fromkeys(contacts)
+    going_on = [
+        row.conversation_id
+        for row in _find_latest(connection, contacts)
+        if not row.finished and row.erased_at is None and row.received_at >= idle_since
+    ]
+    if going_on:
+        rows = connection.execute(
+            sa.select(LoggedMessage)
+            .where(LoggedMessage.conversation_id.in_(going_on))
+            .order_by(LoggedMessage.contact_number, LoggedMessage.position)
+        )
+        # One conversation each: the latest.
+        for contact, messages in groupby(map(as_message, rows), attrgetter("contact")):
+            end = replay(messages)[-1].conversation
+            found[contact] = None if end.state is State.START else end
+    return found
+
+
+def _find_latest(connection: Connection, contacts: Collection[str]) -> Sequence[Row[Any]]:
+    """Read the last message of each contact that has one."""
+    if not contacts:
+        return []
+    rows = [(contact,) for contact in contacts]
+    asked = sa.values(sa.column("contact", sa.Text), name="asked").data(rows).cte("asked")
+    latest = (
+        sa.select(LoggedMessage.message_sid)
+        .where(LoggedMessage.contact_number == asked.c.contact)
         .order_by(LoggedMessage.received_at.desc(), LoggedMessage.position.desc())
         .limit(1)
-    ).first()
-    if last is None or last.received_at < idle_since:
-        return None
-    rows = connection.execute(
-        sa.select(LoggedMessage)
-        .where(LoggedMessage.conversation_id == last.conversation_id)
-        .order_by(LoggedMessage.position)
+        .scalar_subquery()
     )
-    conversation = replay(map(as_message, rows))[-1].conversation
-    return None if conversation.state is State.START else conversation
+    query = sa.select(LoggedMessage).where(
+        LoggedMessage.message_sid.in_(sa.select(latest).select_from(asked))
+    )
+    return connection.execute(query).all()
 
 
 def as_message(row: Any) -> Message:

@@ -50,6 +50,7 @@ class Review(Base):
     __tablename__ = "reviews"
     __table_args__ = (
         Index(None, "created_at", "id"),
+        Index(None, "contact_number"),
         # An id that was erased is never given to another review.
         {"sqlite_autoincrement": True},
     )
@@ -65,6 +66,8 @@ class Review(Base):
     message_sid: Mapped[str | None] = mapped_column(index=True)
     error_code: Mapped[int | None]
     updated_at: Mapped[datetime]
+    search_text: Mapped[str] = mapped_column(server_default="")
+    """Product, name and review as reviews.fold leaves them: what `q` is looked for in."""
 
 
 class LoggedMessage(Base):
@@ -74,6 +77,13 @@ class LoggedMessage(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "position"),
         Index(None, "contact_number", "received_at"),
+        # The oldest words come first when they are to be erased, however much has been already.
+        Index(
+            "ix_messages_unerased",
+            "received_at",
+            sqlite_where=sa.text("erased_at IS NULL"),
+            postgresql_where=sa.text("erased_at IS NULL"),
+        ),
     )
 
     message_sid: Mapped[str] = mapped_column(primary_key=True)

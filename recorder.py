@@ -1,7 +1,7 @@
 """A batch's turns, taken and committed as one transaction: where pure meets impure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 import message_log
@@ -29,8 +29,11 @@ Taken = list[tuple[Message, Turn, datetime]]
 class Recorder:
     """Takes batches out of the waiting room and into the database; of one thread's use."""
 
-    def __init__(self, store: Store, room: WaitingRoom, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, room: WaitingRoom, clock: Callable[[], datetime], forgetting_key: str
+    ) -> None:
         self._store, self._room, self._clock = store, room, clock
+        self._forgetting_key = forgetting_key
         self._last_time = clock()
 
     def take(self, batch: list[Entry]) -> None:
@@ -91,8 +94,7 @@ class Recorder:
         try:
             with self._store.hold(contacts, claim=lambda: self._room.claim(answers)) as held:
                 if rebuild:
-                    for contact in held.conversations:
-                        _rebuild(held, contact)
+                    _rebuild(held, held.conversations)
                 ours = [entry for entry in batch if entry.message.contact in held.conversations]
                 self._answer_known(held, ours, answers)
                 fresh = self._room.settle(entry for entry in ours if entry not in answers)
@@ -117,11 +119,11 @@ class Recorder:
     def _answer_known(self, held: Held, entries: list[Entry], answers: Answers) -> None:
         """Answer what is in the log already, with the words it was answered with then."""
         known = message_log.find_replies(held.connection, [e.message.sid for e in entries])
-        for entry in entries:
-            if entry.message.sid in known:
-                answers[entry] = _repeat(entry.message, known[entry.message.sid])
-                # The store may be behind the log: a COMMIT of unknown fate, or a restart.
-                _rebuild(held, entry.message.contact)
+        repeats = [entry for entry in entries if entry.message.sid in known]
+        for entry in repeats:
+            answers[entry] = self._repeat(entry.message, known[entry.message.sid])
+        # The store may be behind the log: a COMMIT of unknown fate, or a restart.
+        _rebuild(held, {entry.message.contact for entry in repeats})
 
     def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
         for entry in entries:
@@ -140,26 +142,27 @@ class Recorder:
             ],
         )
 
+    def _repeat(self, message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
+        """Say again what was answered, or nothing where those words have been erased."""
+        if logged.erased:
+            names = {message.contact, message_log.pseudonym(message.contact, self._forgetting_key)}
+            return Reply("") if logged.contact in names else MessageSidTaken(message.sid)
+        try:
+            insist_on_same(message, logged.contact, logged.text)
+        except MessageSidTaken as error:
+            return error
+        return Reply(logged.reply, logged.conversation_id if logged.finished else None)
+
     def _next_time(self) -> datetime:
         """Read the clock, never the same time twice: the log can be read in order of it."""
         self._last_time = max(self._clock(), self._last_time + timedelta(microseconds=1))
         return self._last_time
 
 
-def _rebuild(held: Held, contact: str) -> None:
-    held.conversations[contact] = message_log.rebuild_conversation(
-        held.connection, contact, held.idle_since
+def _rebuild(held: Held, contacts: Collection[str]) -> None:
+    held.conversations.update(
+        message_log.rebuild_conversations(held.connection, contacts, held.idle_since)
     )
-
-
-def _repeat(message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
-    try:
-        insist_on_same(message, logged.contact, message.text if logged.erased else logged.text)
-    except MessageSidTaken as error:
-        return error
-    if logged.erased:
-        return Reply("")
-    return Reply(logged.reply, logged.conversation_id if logged.finished else None)
 
 
 def _log_taken(taken: Taken) -> None:

@@ -1,16 +1,14 @@
-"""All SQL about reviews: save them, list them, follow their delivery."""
+"""All SQL that changes reviews: save them, follow their delivery. listing.py reads them."""
 
-import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Self
+import unicodedata
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from conversation import FinishedReview
-from database import Database
 from models import Review
 
 PENDING = "pending"
@@ -41,49 +39,27 @@ def _row(
         "status": PENDING,
         "created_at": finished_at,
         "updated_at": finished_at,
+        "search_text": search_text(review.product_name, review.user_name, review.product_review),
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place in the list, newest first: just after the review with this time and id."""
-
-    created_at: datetime
-    id: int
-
-    def __str__(self) -> str:
-        return f"{self.created_at:%Y%m%dT%H%M%S.%f}-{self.id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read what `str` wrote; raises ValueError for anything else."""
-        if not re.fullmatch(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}-[0-9]{1,18}", text):
-            raise ValueError("not a cursor: take it from the Link header of the page before")
-        time, _, number = text.partition("-")
-        return cls(datetime.strptime(f"{time}Z", "%Y%m%dT%H%M%S.%f%z"), int(number))
-
-    @classmethod
-    def after(cls, row: Row[Any]) -> Self:
-        return cls(row.created_at.astimezone(UTC), row.id)
+def search_text(*parts: str) -> str:
+    """Fold what can be searched into one text; the parts stay apart, as no message has U+001F."""
+    return fold("\x1f".join(parts))
 
 
-def page(database: Database, after: Cursor | None, size: int) -> Sequence[Row[Any]]:
-    """Read at most `size` reviews, newest first, in one short transaction."""
-    query = sa.select(Review).order_by(Review.created_at.desc(), Review.id.desc()).limit(size)
-    if after is not None:
-        place = sa.tuple_(Review.created_at, Review.id)
-        query = query.where(place < sa.tuple_(after.created_at, after.id))
-    with database.read() as connection:
-        return connection.execute(query).all()
+def fold(text: str) -> str:
+    """Make texts equal that differ in case only, or in how they were typed, in any script.
 
-
-def pages(
-    database: Database, after: Cursor | None = None, size: int = 500
-) -> Iterator[Sequence[Row[Any]]]:
-    """Read the whole list page by page: memory stays flat, and no transaction outlives a page."""
-    while rows := page(database, after, size):
-        yield rows
-        after = Cursor.after(rows[-1])
+    Unicode's compatibility caseless matching (The Unicode Standard, 3.13, D146): ß is ss, final
+    sigma is sigma, half-width kana are kana. Beyond it Turkish i, with and without a dot, is i,
+    since capital letters can't tell whose language they are in.
+    """
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
+    text = unicodedata.normalize("NFKC", text.casefold())
+    return text.replace("i\N{COMBINING DOT ABOVE}", "i").replace(
+        "\N{LATIN SMALL LETTER DOTLESS I}", "i"
+    )
 
 
 def find_confirmed(

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 
 FOLDER = Path(__file__).resolve().parent
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest revision in migrations/versions, known without a second spent importing Alembic."""
 
 WAL_SECONDS = 3.0

@@ -12,6 +12,7 @@ from collector import Collector
 from database import OUTAGES, Database
 from logs import describe, logger
 from schema import CannotStart
+from stores import Store
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0
@@ -23,8 +24,10 @@ class Services:
     """The parts of this installation; main.py puts them together."""
 
     database: Database
+    store: Store
     collector: Collector
     twilio: Twilio
+    forgetting_key: str
 
 
 # Coroutines, since FastAPI takes every plain function through its thread pool.

@@ -84,10 +84,27 @@ def _api_key(key: str) -> str:
     return key
 
 
+def _redis_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises ValueError where the port is no port
+    except ValueError:
+        raise ValueError("is not a URL such as redis://localhost:6379/0") from None
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+        raise ValueError("must begin with redis:// or rediss://, as in redis://localhost:6379/0")
+    return url
+
+
 def _hours(hours: float) -> float:
     if not (math.isfinite(hours) and 0 < hours <= 24 * 365):
         raise ValueError("must be a number of hours above 0, fractions allowed, at most 8760")
     return hours
+
+
+def _days(days: float) -> float:
+    if not (math.isfinite(days) and 0 < days <= 36_500):
+        raise ValueError("must be a number of days above 0, fractions allowed, at most 36500")
+    return days
 
 
 def _comma_separated(value: object) -> object:
@@ -110,14 +127,17 @@ class Settings(BaseModel):
 
     environment: Literal["local", "production"] = "production"
     database_url: Annotated[str, AfterValidator(_database_url), Field(repr=False)]
-    conversation_store: Literal["memory", "database"]
+    conversation_store: Literal["memory", "redis", "database"]
     """Left out, it is memory in a local environment and the database in production."""
+    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(default=None, repr=False)
     twilio_auth_token: Annotated[CommaSeparated, Field(repr=False)] = ()
     twilio_account_sid: str | None = None
     public_url: Annotated[str, AfterValidator(_public_url)] | None = None
     api_key: Annotated[str, AfterValidator(_api_key)] | None = Field(default=None, repr=False)
     cors_origins: CommaSeparated = ()
     conversation_ttl_hours: Annotated[float, AfterValidator(_hours)] = 24.0
+    retention_days: Annotated[float, AfterValidator(_days)] | None = None
+    """After so many days the log's words are erased, never the reviews; None keeps them."""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
@@ -133,6 +153,15 @@ class Settings(BaseModel):
     def conversation_ttl(self) -> timedelta:
         return timedelta(hours=self.conversation_ttl_hours)
 
+    @property
+    def retention(self) -> timedelta | None:
+        return timedelta(days=self.retention_days) if self.retention_days else None
+
+    @property
+    def forgetting_key(self) -> str:
+        """The secret outside the database that turns a forgotten contact into a pseudonym."""
+        return self.api_key or ""
+
     @model_validator(mode="wrap")
     @classmethod
     def _name_every_problem(
@@ -145,6 +174,8 @@ class Settings(BaseModel):
             settings = handler({"conversation_store": "memory" if local else "database", **values})
         except ValidationError as error:
             problems += [_sentence(problem) for problem in error.errors()]
+        if values.get("conversation_store") == "redis" and not values.get("redis_url"):
+            problems.append("REDIS_URL is not set, and CONVERSATION_STORE=redis needs it")
         if values.get("environment", "production") == "production":
             problems += _unsafe_in_production(values)
         if problems or settings is None:

@@ -4,11 +4,12 @@ One contract, `hold`, encloses the transaction: lock, begin, yield, commit, publ
 the block raises, nothing is committed and nothing published.
 """
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from conversation import Conversation, State
 from database import Database, utc_now
 from models import UnfinishedConversation
 from only_process import OnlyProcess
+from redis_client import RedisClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,7 @@ class DatabaseStore:
     @contextmanager
     def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
         with self._database.write() as connection:
-            # SQLite's one writer holds every contact; on PostgreSQL each has a lock, new ones too.
-            ours = contacts if self._database.is_sqlite else _try_locks(connection, contacts)
+            ours = _try_locks(self._database, connection, contacts)
             now = self._clock()
             before = _read(connection, ours, idle_since=now - self._ttl)
             held = Held(connection, dict(before), idle_since=now - self._ttl)
@@ -82,7 +83,12 @@ class DatabaseStore:
             claim()
 
 
-def _try_locks(connection: Connection, contacts: Collection[str]) -> Collection[str]:
+def _try_locks(
+    database: Database, connection: Connection, contacts: Collection[str]
+) -> Collection[str]:
+    """Lock those contacts that nobody else has locked, new ones too, until the transaction ends."""
+    if database.is_sqlite or not contacts:  # SQLite's one writer holds every contact
+        return contacts
     # Trying never waits, so it can't deadlock; COMMIT and a lost connection release.
     return connection.scalars(
         sa.text(
@@ -183,10 +189,10 @@ class MemoryStore:
             before = {contact: self._recall(contact, idle_since) for contact in contacts}
             with self._only_process.write() as connection:
                 held = Held(connection, dict(before), idle_since)
-                for contact in self._doubtful.intersection(contacts):
-                    held.conversations[contact] = message_log.rebuild_conversation(
-                        connection, contact, idle_since
-                    )
+                doubtful = self._doubtful.intersection(contacts)
+                held.conversations.update(
+                    message_log.rebuild_conversations(connection, doubtful, idle_since)
+                )
                 yield held
                 claim()
             self._doubtful.difference_update(contacts)
@@ -205,8 +211,75 @@ class MemoryStore:
             self._conversations.popitem(last=False)
 
 
-def open_store(kind: str, database: Database, ttl: timedelta) -> Store:
+class RedisStore:
+    """Conversations in Redis, which need not be right: what it has lost the log still knows.
+
+    A contact that Redis knows nothing of is looked up in the log, under the database's own lock,
+    so that a conversation is never opened beside another. What Redis gives that is behind the log
+    collides there on (conversation_id, position), and the recorder takes it again from the log.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        ttl: timedelta,
+        redis: RedisClient,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database, self._ttl, self._redis, self._clock = database, ttl, redis, clock
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        self._database.migrate()
+
+    def close(self) -> None:
+        self._redis.close()
+
+    @contextmanager
+    def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
+        with self._lock:
+            now = self._clock()
+            idle_since = now - self._ttl
+            values = self._redis.lock_and_read(contacts)
+            before = {contact: _decode(value, idle_since) for contact, value in values.items()}
+            changes: dict[str, bytes] = {}
+            try:
+                with self._database.write() as connection:
+                    unknown = [contact for contact in before if before[contact] is None]
+                    ours = _try_locks(self._database, connection, unknown)
+                    found = message_log.rebuild_conversations(connection, ours, idle_since)
+                    known = {contact: c for contact, c in before.items() if c is not None}
+                    held = Held(connection, {**known, **found}, idle_since)
+                    yield held
+                    claim()
+                for contact, conversation in held.conversations.items():
+                    if conversation is None or conversation.state is State.START:
+                        changes[contact] = b""
+                    elif conversation != before[contact]:
+                        changes[contact] = _encode(conversation, now)
+            finally:
+                self._redis.write_and_unlock(values, changes, keep=self._ttl)
+
+
+def _encode(conversation: Conversation, now: datetime) -> bytes:
+    return json.dumps({**asdict(conversation), "updated_at": now.isoformat()}).encode()
+
+
+def _decode(value: bytes, idle_since: datetime) -> Conversation | None:
+    """Read a value of `_encode`; None for an idle one, none, or one that is not ours."""
+    try:
+        fields = json.loads(value)
+        if datetime.fromisoformat(fields.pop("updated_at")) < idle_since:
+            return None
+        return Conversation(**{**fields, "state": State(fields["state"])})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def open_store(kind: str, database: Database, ttl: timedelta, redis_url: str | None) -> Store:
     """Make the store that CONVERSATION_STORE names."""
+    if kind == "redis":
+        return RedisStore(database, ttl, RedisClient(redis_url or ""))
     if kind == "memory":
         return MemoryStore(database, ttl)
     return DatabaseStore(database, ttl)

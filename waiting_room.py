@@ -5,6 +5,7 @@ Where a COMMIT fails, its messages are of unknown fate until the log has been as
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -66,6 +67,9 @@ class WaitingRoom:
     MOST_ENTRIES = 10_000
     BATCH = 256
     BATCH_PER_CONTACT = 16
+    REMEMBERED_SECONDS = 60.0
+    """How long words stay here after they were said: Twilio's retries come within 15 s, and words
+    that are erased from the database must not linger."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,7 +77,7 @@ class WaitingRoom:
         self._by_sid: dict[str, Entry] = {}
         self._by_contact: dict[str, list[Entry]] = {}  # each contact's in order of arrival
         # What was answered lately: nobody is told "not saved" of what we know to be saved.
-        self._answered: OrderedDict[str, tuple[str, Reply]] = OrderedDict()
+        self._answered: OrderedDict[str, tuple[str, Reply, float]] = OrderedDict()
         self._closed = False
 
     # What the event loop does.
@@ -180,12 +184,13 @@ class WaitingRoom:
     def answer(self, answers: dict[Entry, Reply | MessageSidTaken]) -> None:
         """Let replies go, after COMMIT."""
         with self._lock:
+            self._forget_old_answers()
+            now = time.monotonic()
             for entry, answer in answers.items():
                 self._finish(entry, Fate.ANSWERED, answer)
                 if isinstance(answer, Reply):
-                    self._answered[entry.message.sid] = (entry.message.contact, answer)
-            while len(self._answered) > self.MOST_ENTRIES:
-                self._answered.popitem(last=False)
+                    self._answered[entry.message.sid] = (entry.message.contact, answer, now)
+                    self._answered.move_to_end(entry.message.sid)
 
     def refuse(self, entries: Iterable[Entry], answer: Reply | Exception) -> None:
         """Answer those of `entries` that wait and will not be recorded.
@@ -225,8 +230,17 @@ class WaitingRoom:
 
     def _last_word(self, message: Message) -> Reply:
         """Say what can be said without the database: the apology, or what we said before."""
-        contact, reply = self._answered.get(message.sid, ("", Reply(APOLOGY)))
+        self._forget_old_answers()
+        contact, reply, _ = self._answered.get(message.sid, ("", Reply(APOLOGY), 0.0))
         return reply if contact == message.contact else Reply(APOLOGY)
+
+    def _forget_old_answers(self) -> None:
+        since = time.monotonic() - self.REMEMBERED_SECONDS
+        while self._answered:
+            sid, (_, _, answered_at) = next(iter(self._answered.items()))
+            if answered_at >= since and len(self._answered) <= self.MOST_ENTRIES:
+                return
+            del self._answered[sid]
 
     def _finish(self, entry: Entry, fate: Fate, answer: Reply | Exception) -> None:
         entry.fate = fate

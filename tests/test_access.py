@@ -36,9 +36,14 @@ def come_from(
     )
 
 
-def private_paths(client: TestClient) -> list[str]:
-    paths = app_of(client).openapi()["paths"]
-    return [path.replace("{id}", "1") for path in paths if path.startswith("/api/")]
+def private_routes(client: TestClient) -> list[tuple[str, str]]:
+    """List everything that needs the key, as (method, path)."""
+    return [
+        (method, path.replace("{review_id}", "1").replace("{contact}", "+15551234567"))
+        for path, operations in app_of(client).openapi()["paths"].items()
+        if path.startswith("/api/")
+        for method in operations
+    ]
 
 
 @pytest.fixture
@@ -89,9 +94,8 @@ def test_what_comes_from_elsewhere_gets_the_webhooks_and_no_review(
     here: TestClient, peer: str, host: str, headers: dict[str, str]
 ) -> None:
     stranger = come_from(here, peer, host, headers)
-    assert {path: stranger.get(path).status_code for path in private_paths(here)} == dict.fromkeys(
-        private_paths(here), 401
-    )
+    for method, path in private_routes(here):
+        assert (path, stranger.request(method, path).status_code) == (path, 401)
     assert stranger.post("/webhook", data=FORM).status_code == 200
     assert stranger.post("/twilio-status-callback", data=CALLBACK).status_code == 204
 
@@ -134,8 +138,8 @@ def test_production_stays_shut_without_the_key(
     production: TestClient, headers: dict[bytes, bytes]
 ) -> None:
     for client in (production, come_from(production)):
-        for path in private_paths(production):
-            response = client.get(path, headers=headers)
+        for method, path in private_routes(production):
+            response = client.request(method, path, headers=headers)
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == "Bearer"
 

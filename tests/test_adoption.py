@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import reviews
+import listing
 from checker import check
 from database import Database, normalise_url, open_database, utc_now
 from models import Review
@@ -86,8 +86,8 @@ def test_an_adopted_review_is_listed_once_by_every_way_of_listing(new_url: str) 
         connection.execute(sa.text("INSERT INTO reviews (id) VALUES (1), (2), (3)"))
     engine.dispose()
     database = open_database(new_url)
-    listing = reviews.pages(database, size=1)
-    listed = [row.id for _ in range(5) for row in next(listing, [])]
+    pages = listing.pages(database, size=1)
+    listed = [row.id for _ in range(5) for row in next(pages, [])]
     database.close()
     assert listed == [3, 2, 1]
 

@@ -305,7 +305,7 @@ def test_a_database_without_our_tables_is_left_as_it_is(tmp_path: Path) -> None:
     file.touch()
     result = python_checker(f"sqlite:///{file}")
     assert result.returncode == 1
-    assert "has schema None, this program checks 0001" in result.stderr
+    assert "has schema None, this program checks 0002" in result.stderr
     assert file.stat().st_size == 0
 
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-import reviews
+import listing
 from database import Database, normalise_url, open_database, utc_now
 from models import Review
 from schema import FOLDER, SCHEMA_VERSION, CannotStart
@@ -201,7 +201,7 @@ def test_a_read_keeps_nothing_and_a_failed_write_neither(database: Database) -> 
     row = review()
     with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
         connection.execute(sa.insert(Review), [row, row])
-    assert reviews.page(database, None, 10) == []
+    assert listing.page(database, None, 10) == []
 
 
 WRITE = """

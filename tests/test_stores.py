@@ -11,8 +11,10 @@ from conversation import Conversation, State
 from database import OUTAGES, Away, Database, open_database
 from models import Review
 from only_process import OnlyProcess
+from redis_client import RedisClient
 from schema import CannotStart
-from stores import DatabaseStore, Held, MemoryStore, Store
+from stores import DatabaseStore, Held, MemoryStore, RedisStore, Store
+from tests.servers import Valkey
 
 ANA, BEN = "+15551234567", "US.13491208655302741918"
 ASKED = Conversation("SM1", State.ASK_REVIEW, "iPhone 15", position=2)
@@ -32,9 +34,16 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=[MemoryStore, DatabaseStore])
+@pytest.fixture(params=["memory", "redis", "database"])
 def store(request: pytest.FixtureRequest, database: Database, clock: Clock) -> Iterator[Store]:
-    opened: Store = request.param(database, TTL, clock)
+    opened: Store
+    if request.param == "redis":
+        valkey: Valkey = request.getfixturevalue("valkey")
+        opened = RedisStore(database, TTL, RedisClient(valkey.url), clock)
+    elif request.param == "memory":
+        opened = MemoryStore(database, TTL, clock)
+    else:
+        opened = DatabaseStore(database, TTL, clock)
     opened.open()
     yield opened
     opened.close()

@@ -15,7 +15,7 @@ from collector import Collector
 from conversation import Message
 from database import Database
 from models import LoggedMessage, Review
-from stores import DatabaseStore, Held, MemoryStore, Store
+from stores import Held, Store, open_store
 from waiting_room import Reply
 
 ANA, BEN = "+15551234567", "+15557654321"
@@ -71,11 +71,12 @@ def fail() -> None:
     raise outage()
 
 
-@pytest.fixture(params=[MemoryStore, DatabaseStore])
+@pytest.fixture(params=["memory", "redis", "database"])
 def store(
     request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> Interrupted:
-    return Interrupted(request.param(database, TTL), database, monkeypatch)
+    valkey = request.getfixturevalue("valkey").url if request.param == "redis" else None
+    return Interrupted(open_store(request.param, database, TTL, valkey), database, monkeypatch)
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""The filters of the reviews' routes: what a query may ask for, and what it means."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Query
+from pydantic import AfterValidator, BeforeValidator
+
+import whatsapp
+from listing import Filter
+from reviews import fold
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a NUL character is in no review")
+    return text
+
+
+def _read_time(text: object) -> object:
+    """Read an ISO 8601 time or day; one without a zone is UTC."""
+    if not isinstance(text, str) or not text:
+        return text or None
+    if "T" in text:
+        text = text.replace(" ", "+")  # a plus sign that was left unencoded
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be as 2026-11-23 or 2026-11-23T08:00:00+01:00") from None
+
+
+Text = Annotated[str | None, AfterValidator(lambda text: text and _without_nul(text))]
+Time = Annotated[datetime | None, BeforeValidator(_read_time)]
+
+
+async def _filter(
+    product: Annotated[Text, Query(description="This product, to the letter.")] = None,
+    status: Annotated[Text, Query(description="This delivery status.")] = None,
+    contact: Annotated[
+        Text, Query(description="This customer, such as `+15551234567` (`+` as `%2B`).")
+    ] = None,
+    q: Annotated[
+        Text,
+        Query(
+            max_length=500,
+            description="Part of product, name or review, in any case and any script;"
+            " `%` and `_` mean themselves.",
+        ),
+    ] = None,
+    since: Annotated[
+        Time,
+        Query(
+            description="Finished at this time or later: ISO 8601, UTC where no zone is given.",
+            examples=["2026-11-23", "2026-11-23T08:00:00+01:00"],
+        ),
+    ] = None,
+    until: Annotated[Time, Query(description="Finished before this time.")] = None,
+) -> Filter:
+    # An empty value is that of a form's field left empty.
+    return Filter(
+        product=product or None,
+        status=status or None,
+        contact=whatsapp.contact_of(contact or "") or None,
+        words=fold(whatsapp.clean(q or "")) or None,
+        since=since,
+        until=until,
+    )
+
+
+Chosen = Annotated[Filter, Depends(_filter)]

@@ -1,0 +1,119 @@
+"""Erase a review, or a customer whole: `python3 run.py forget +15551234567`.
+
+What stays of a message is its SID, so that Twilio's late repeat of it brings nothing back.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+import message_log
+from database import OUTAGES, Away, Database, open_database, utc_now
+from logs import describe, logger, masked
+from models import LoggedMessage, Review, UnfinishedConversation
+from schema import CannotStart
+from settings import Settings, SettingsError
+from stores import Store, open_store
+from whatsapp import contact_of
+
+PATIENCE_SECONDS = 4.0
+"""How long a contact may be held by a worker that is answering it."""
+
+
+def erase_review(database: Database, review_id: int) -> bool:
+    """Erase a review and the words of its conversation; say whether there was one."""
+    with database.write() as connection:
+        conversation_id = connection.scalar(
+            sa.select(Review.conversation_id).where(Review.id == review_id)
+        )
+        gone = connection.execute(sa.delete(Review).where(Review.id == review_id)).rowcount > 0
+        if gone:
+            which = LoggedMessage.conversation_id == conversation_id
+            message_log.erase_words(connection, which, utc_now())
+    if gone:
+        logger.info("review erased review=%d conversation=%s", review_id, conversation_id)
+    return gone
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much there was of a contact."""
+
+    reviews: int
+    messages: int
+
+
+def forget_contact(store: Store, contact: str, key: str) -> Forgotten | None:
+    """Erase a contact's reviews, words, unfinished conversation and number; None if unknown.
+
+    The log keeps a pseudonym in the number's place, made with `key` (Settings.forgetting_key).
+    Raises one of database.OUTAGES.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        try:
+            with store.hold({contact}, claim=lambda: None) as held:
+                if contact in held.conversations:
+                    held.conversations[contact] = None
+                    forgotten = _forget(held.connection, contact, key)
+                    break
+        except IntegrityError:
+            pass  # a worker that does not know of our hold was quicker
+        time.sleep(0.05)
+    else:
+        raise Away("the contact is being answered all the time")
+    if forgotten is not None:
+        logger.info(
+            "contact forgotten contact=%s reviews=%d messages=%d",
+            masked(contact),
+            forgotten.reviews,
+            forgotten.messages,
+        )
+    return forgotten
+
+
+def _forget(connection: Connection, contact: str, key: str) -> Forgotten | None:
+    now = utc_now()
+    message_log.end_unfinished(connection, contact, now)
+    of_contact = LoggedMessage.contact_number == contact
+    message_log.erase_words(connection, of_contact, now)
+    messages = connection.execute(
+        sa.update(LoggedMessage)
+        .where(of_contact)
+        .values(contact_number=message_log.pseudonym(contact, key))
+    ).rowcount
+    reviews = connection.execute(sa.delete(Review).where(Review.contact_number == contact)).rowcount
+    connection.execute(
+        sa.delete(UnfinishedConversation).where(UnfinishedConversation.contact_number == contact)
+    )
+    return Forgotten(reviews, messages) if reviews or messages else None
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or not (contact := contact_of(sys.argv[1])):
+        sys.exit("Say whom to forget, as in the list of reviews: run.py forget +15551234567")
+    try:
+        settings = Settings.load()
+        database = open_database(settings.database_url)
+        # The memory store is its one process's; the log tells that what was said here is over.
+        kind = settings.conversation_store.replace("memory", "database")
+        store = open_store(kind, database, settings.conversation_ttl, settings.redis_url)
+        forgotten = forget_contact(store, contact, settings.forgetting_key)
+    except SettingsError as error:
+        sys.exit(str(error))
+    except (CannotStart, DBAPIError, *OUTAGES) as error:
+        sys.exit(f"Nothing is forgotten, the database can't be used: {describe(error)}")
+    if forgotten is None:
+        sys.exit(f"Nothing is known of {contact}.")
+    print(  # noqa: T201 - this is what people run it for
+        f"Forgotten: {forgotten.reviews} reviews, the words of {forgotten.messages} messages,"
+        " and the number itself."
+    )
+
+
+if __name__ == "__main__":
+    main()

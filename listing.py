@@ -1,0 +1,162 @@
+"""Reviews to read: filtered, searched, page by page and counted."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from database import Database
+from models import Review
+from reviews import fold
+
+MOST_PRODUCTS = 1000
+"""How many products the statistics tell of: they are what customers typed, so without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which reviews are meant; None leaves a question open. Times are aware.
+
+    `product`, `status` and `contact` are exact, `words` is part of product, name or review in any
+    case, `since` is included and `until` is not.
+    """
+
+    product: str | None = None
+    status: str | None = None
+    contact: str | None = None
+    words: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        """Tell this filter from others in a few characters; "" where nothing is filtered."""
+        if self == Filter():
+            return ""
+        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:8]
+
+    def narrow(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        """Add to a query of reviews what it must fulfil."""
+        for column, value in (
+            (Review.product_name, self.product),
+            (Review.status, self.status),
+            (Review.contact_number, self.contact),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if self.words is not None:
+            query = query.where(Review.search_text.contains(fold(self.words), autoescape=True))
+        if self.since is not None:
+            query = query.where(Review.created_at >= self.since)
+        if self.until is not None:
+            query = query.where(Review.created_at < self.until)
+        return query
+
+
+EVERYTHING = Filter()
+
+LISTED = [column for column in Review.__table__.columns if column.name != "search_text"]
+"""What is read of a review; its folded copy is for searching alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the list, newest first: just after the review with this time and id.
+
+    `filter` is the list's, as `str(Filter)`: a place in one list means nothing in another.
+    """
+
+    created_at: datetime
+    id: int
+    filter: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.created_at:%Y%m%dT%H%M%S.%f}-{self.id}"
+        return f"{place}-{self.filter}" if self.filter else place
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote; raises ValueError for anything else."""
+        form = r"([0-9]{8}T[0-9]{6}\.[0-9]{6})-([0-9]{1,18})(?:-([0-9a-f]{8}))?"
+        found = re.fullmatch(form, text)
+        if not found:
+            raise ValueError("not a cursor: take it from the Link header of the page before")
+        time, number, filter_ = found.groups()
+        return cls(datetime.strptime(f"{time}Z", "%Y%m%dT%H%M%S.%f%z"), int(number), filter_ or "")
+
+    @classmethod
+    def after(cls, row: Row[Any], chosen: Filter = EVERYTHING) -> Self:
+        return cls(row.created_at.astimezone(UTC), row.id, str(chosen))
+
+
+def page(
+    database: Database, after: Cursor | None, size: int, chosen: Filter = EVERYTHING
+) -> Sequence[Row[Any]]:
+    """Read at most `size` reviews, newest first, in one short transaction."""
+    query = sa.select(*LISTED).order_by(Review.created_at.desc(), Review.id.desc()).limit(size)
+    if after is not None:
+        place = sa.tuple_(Review.created_at, Review.id)
+        query = query.where(place < sa.tuple_(after.created_at, after.id))
+    with database.read() as connection:
+        return connection.execute(chosen.narrow(query)).all()
+
+
+def pages(
+    database: Database,
+    after: Cursor | None = None,
+    size: int = 500,
+    chosen: Filter = EVERYTHING,
+) -> Iterator[Sequence[Row[Any]]]:
+    """Read the whole list page by page: memory stays flat, and no transaction outlives a page."""
+    while rows := page(database, after, size, chosen):
+        yield rows
+        after = Cursor.after(rows[-1])
+
+
+def find(database: Database, review_id: int) -> Row[Any] | None:
+    """Read one review; None where there is none (any more)."""
+    with database.read() as connection:
+        return connection.execute(sa.select(*LISTED).where(Review.id == review_id)).first()
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How many reviews there are, in all and by what; days are UTC's, oldest first."""
+
+    total: int
+    by_product: list[tuple[str, int]]
+    by_day: list[tuple[str, int]]
+    by_status: dict[str, int]
+
+
+def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
+    """Count reviews in one snapshot: the numbers agree with each other while more arrive."""
+    with database.snapshot() as connection:
+        by_status = _count_by(connection, Review.status, chosen)
+        by_day = _count_by(connection, _day(database), chosen)
+        by_product = _count_by(connection, Review.product_name, chosen, MOST_PRODUCTS)
+    return Statistics(
+        total=sum(count for _, count in by_status),
+        by_product=by_product,
+        by_day=sorted(by_day),
+        by_status=dict(sorted(by_status)),
+    )
+
+
+def _count_by(
+    connection: Connection, value: Any, chosen: Filter, most: int | None = None
+) -> list[tuple[str, int]]:
+    how_many = sa.func.count()
+    query = sa.select(value, how_many).select_from(Review).group_by(value)
+    query = query.order_by(how_many.desc(), value).limit(most)
+    return [(name, number) for name, number in connection.execute(chosen.narrow(query))]
+
+
+def _day(database: Database) -> sa.ColumnElement[str]:
+    if database.is_sqlite:  # which keeps times as text, in UTC
+        return sa.func.substr(Review.created_at, 1, 10, type_=sa.Text)
+    return sa.func.to_char(sa.func.timezone("UTC", Review.created_at), "YYYY-MM-DD", type_=sa.Text)

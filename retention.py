@@ -1,0 +1,104 @@
+"""RETENTION_DAYS: the words of old conversations leave the log, in steps that disturb nobody."""
+
+import threading
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
+
+import message_log
+from database import OUTAGES, Database, utc_now
+from logs import describe, logger
+from models import LoggedMessage, UnfinishedConversation
+
+
+class Retention:
+    """A thread that erases what is older than `kept`; with None there is nothing to do.
+
+    Each worker has one. What one of them has erased the others do not find any more.
+    """
+
+    STEP = 100
+    """Messages whose conversations are erased in one transaction."""
+    BETWEEN_STEPS_SECONDS = 0.2
+    BETWEEN_ROUNDS_SECONDS = 3600.0
+
+    def __init__(self, database: Database, kept: timedelta | None, ttl: timedelta) -> None:
+        self._database = database
+        # A conversation that may still go on is not old: its next turn needs its words.
+        self._kept = kept and max(kept, ttl)
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._kept is not None:
+            self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End after the present step."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._closed.wait(pause):
+            try:
+                erased = self.erase_some()
+                pause = self.BETWEEN_STEPS_SECONDS if erased else self.BETWEEN_ROUNDS_SECONDS
+            except OUTAGES as error:
+                logger.warning("retention waits for the database: %s", describe(error))
+                pause = 60.0
+
+    def erase_some(self) -> int:
+        """Erase the words of the oldest conversations; return of how many messages.
+
+        Raises one of database.OUTAGES.
+        """
+        if self._kept is None:
+            return 0
+        now = utc_now()
+        old = self._find_old(now - self._kept)
+        if not old:
+            return 0
+        with self._database.write() as connection:
+            if not self._is_ours(connection):
+                return 0
+            erased = message_log.erase_words(
+                connection, LoggedMessage.conversation_id.in_(old), now
+            )
+            connection.execute(
+                sa.delete(UnfinishedConversation).where(
+                    UnfinishedConversation.conversation_id.in_(old)
+                )
+            )
+        logger.info("retention: words erased messages=%d", erased)
+        return erased
+
+    def _find_old(self, before: datetime) -> set[str]:
+        """Find conversations of which no message is newer than `before`."""
+        newer = aliased(LoggedMessage)
+        query = (
+            sa.select(LoggedMessage.conversation_id)
+            .where(
+                LoggedMessage.erased_at.is_(None),
+                LoggedMessage.received_at < before,
+                ~sa.exists().where(
+                    newer.conversation_id == LoggedMessage.conversation_id,
+                    newer.received_at >= before,
+                ),
+            )
+            .order_by(LoggedMessage.received_at)
+            .limit(self.STEP)
+        )
+        with self._database.read() as connection:
+            return set(connection.scalars(query))
+
+    def _is_ours(self, connection: Connection) -> bool:
+        """Have one worker at a time do it, so that none waits for another's rows."""
+        if self._database.is_sqlite:
+            return True
+        lock = sa.text("SELECT pg_try_advisory_xact_lock(1919247729, 3)")
+        return bool(connection.scalar(lock))
