@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
 from listing import Filter
@@ -30,7 +30,7 @@ def _read_time(text: object) -> object:
         raise ValueError("must be as 2026-11-23 or 2026-11-23T08:00:00+01:00") from None
 
 
-Text = Annotated[str | None, AfterValidator(lambda text: text and _without_nul(text))]
+Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without_nul)] | None
 Time = Annotated[datetime | None, BeforeValidator(_read_time)]
 
 
@@ -43,7 +43,6 @@ async def _filter(
     q: Annotated[
         Text,
         Query(
-            max_length=500,
             description="Part of product, name or review, in any case and any script;"
             " `%` and `_` mean themselves.",
         ),

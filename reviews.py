@@ -1,5 +1,6 @@
 """All SQL that changes reviews: save them, follow their delivery. listing.py reads them."""
 
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -52,14 +53,19 @@ def fold(text: str) -> str:
     """Make texts equal that differ in case only, or in how they were typed, in any script.
 
     Unicode's compatibility caseless matching (The Unicode Standard, 3.13, D146): ß is ss, final
-    sigma is sigma, half-width kana are kana. Beyond it Turkish i, with and without a dot, is i,
-    since capital letters can't tell whose language they are in.
+    sigma is sigma, half-width kana are kana. Beyond it, what capitals don't tell: Greek letters
+    lose their accents, and i is one letter with a dot or, as in Turkish, without.
     """
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
-    text = unicodedata.normalize("NFKC", text.casefold())
-    return text.replace("i\N{COMBINING DOT ABOVE}", "i").replace(
-        "\N{LATIN SMALL LETTER DOTLESS I}", "i"
-    )
+    text = _decompose(_decompose(_decompose(text).casefold()).casefold())
+    text = _GREEK_ACCENTS.sub(r"\1", text).replace("i\N{COMBINING DOT ABOVE}", "i")
+    return unicodedata.normalize("NFKC", text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i"))
+
+
+def _decompose(text: str) -> str:
+    return unicodedata.normalize("NFKD", text)
+
+
+_GREEK_ACCENTS = re.compile("([\u0370-\u03ff])[\u0300-\u036f]+")
 
 
 def find_confirmed(

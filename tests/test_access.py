@@ -159,7 +159,9 @@ def test_a_malformed_host_is_never_a_fault_of_ours(
     make_client: MakeClient, sqlite_url: str, host: str
 ) -> None:
     client = make_client(database_url=sqlite_url, twilio_auth_token=TOKEN, api_key=KEY)
-    two_reviews = "INSERT INTO reviews SELECT {}, '+1', '', '', '', 'sent', {}, {}, NULL, NULL, {}"
+    two_reviews = (
+        "INSERT INTO reviews SELECT {}, '+1', '', '', '', 'sent', {}, {}, NULL, NULL, {}, ''"
+    )
     now = "'2026-01-01 00:00:00.000000'"
     with app_of(client).state.services.database.write() as connection:
         for number in (1, 2):
