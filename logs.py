@@ -1,6 +1,7 @@
 """How events are logged, and what never is: a customer's words, a whole number, a token."""
 
 import logging
+import re
 import traceback
 from types import TracebackType
 
@@ -36,8 +37,8 @@ def configure(level: str) -> None:
             handler.setFormatter(formatter)
     for name in ("uvicorn.access", "uvicorn.error"):  # the second tells of WebSocket requests
         uvicorn = logging.getLogger(name)
-        if not any(isinstance(known, _WithoutQuery) for known in uvicorn.filters):
-            uvicorn.addFilter(_WithoutQuery())
+        if not any(isinstance(known, _WithoutNumbers) for known in uvicorn.filters):
+            uvicorn.addFilter(_WithoutNumbers())
 
 
 class _Formatter(logging.Formatter):
@@ -70,13 +71,17 @@ def _escape(text: str) -> str:
     )
 
 
-class _WithoutQuery(logging.Filter):
-    """Cut query strings from the paths uvicorn logs: `?contact=%2B1555…` is a customer's number."""
+class _WithoutNumbers(logging.Filter):
+    """Cut customers' numbers from the paths uvicorn logs: queries, and the contact to forget."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                word.partition("?")[0] if isinstance(word, str) and word.startswith("/") else word
+                _cut_path(word) if isinstance(word, str) and word.startswith("/") else word
                 for word in record.args
             )
         return True
+
+
+def _cut_path(path: str) -> str:
+    return re.sub("(?<=/api/contacts/).*", "…", path.partition("?")[0])

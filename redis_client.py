@@ -6,7 +6,7 @@ Redis may forget and fail: nothing here raises. Who asks is told that nothing is
 import time
 import uuid
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from logs import describe, logger
@@ -111,6 +111,14 @@ class RedisClient:
                 *(changes.get(contact, b"=") for contact in contacts),
             ],
         )
+
+    def ask_time(self) -> datetime:
+        """Read Redis's clock. Raises ConnectionError where it can't be used."""
+        try:
+            seconds, microseconds = self._redis.time()
+        except self._errors as error:
+            raise ConnectionError(describe(error)) from None
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
     def close(self) -> None:
         self._redis.close()

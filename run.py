@@ -37,8 +37,21 @@ python3 run.py chat        be a customer: chat with the bot in this terminal
 python3 run.py demo        watch every review being recorded exactly once
 python3 run.py test        run the tests; arguments are pytest's
 python3 run.py check       check format, lint rules and types
+python3 run.py doctor      say what is wrong with this installation, and what to do
 python3 run.py check-data  replay the message log and compare it with the reviews
+python3 run.py forget +N   erase a customer: reviews, words and the number
+python3 run.py backup F    copy the SQLite database to file F, also while serving
+python3 run.py restore F   put such a copy back; what is there is kept under another name
 python3 run.py help        show this list"""
+
+# These work with the settings of this installation, whatever they are.
+MODULES = {
+    "doctor": ["doctor"],
+    "check-data": ["checker"],
+    "forget": ["forgetting"],
+    "backup": ["backup", "backup"],
+    "restore": ["backup", "restore"],
+}
 
 
 def main(arguments: "list[str]") -> int:
@@ -46,10 +59,13 @@ def main(arguments: "list[str]") -> int:
     if sys.version_info[:2] < OLDEST_PYTHON:
         needed, this = (".".join(map(str, v)) for v in (OLDEST_PYTHON, sys.version_info[:3]))
         sys.exit(f"Python {needed} or newer is needed; this is {this}.")
+    started_in = os.getcwd()
     os.chdir(str(HERE))
     if not arguments:
         return serve([])
     word, rest = arguments[0], arguments[1:]
+    if word in ("backup", "restore"):
+        rest = [os.path.join(started_in, file) for file in rest]
     if word in ("help", "-h", "--help"):
         print(HELP)
         return 0
@@ -65,9 +81,9 @@ def main(arguments: "list[str]") -> int:
         set_up(RUNTIME)
         chosen = os.environ.get("ENVIRONMENT") or "local"
         return hand_over("terminal", word, *rest, ENVIRONMENT=chosen)
-    if word == "check-data":
+    if word in MODULES:
         set_up(RUNTIME)
-        return hand_over("checker", *rest)
+        return hand_over(*MODULES[word], *rest)
     print(f"run.py does not know the word {word!r}.\n\n{HELP}", file=sys.stderr)
     return 2
 

@@ -42,6 +42,8 @@ ALLOWED = {
     "api_docs": "access settings",
     "main": "settings database stores collector retention whatsapp access services"
     " webhooks api api_docs",
+    "backup": "checker database schema settings",
+    "doctor": "database message_log models redis_client schema settings simulator whatsapp",
     "terminal": "settings simulator",
 }
 """What each room may import of ours; `logs` is open to all but those that import nothing."""

@@ -1,0 +1,177 @@
+"""Copy the SQLite database while it is served, and put a copy back: `run.py backup`, `restore`.
+
+PostgreSQL has pg_dump and pg_restore for that.
+"""
+
+import os
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from checker import check
+from database import OUTAGES, open_database
+from logs import describe
+from schema import SCHEMA_VERSION, CannotStart
+from settings import Settings, SettingsError
+
+
+class Refused(Exception):
+    """Nothing has been changed; the text says why, and what to do."""
+
+
+def back_up(database: Path, copy: Path) -> int:
+    """Copy the database as it is at this moment; return how many reviews the copy has.
+
+    Nobody who writes to it waits: https://sqlite.org/backup.html. Raises Refused where `copy`
+    exists, and sqlite3.Error or OSError where one of the two can't be read or written.
+    """
+    _insist_on_new(copy)
+    if not database.is_file():
+        raise Refused(f"There is no database {database} yet.")
+    with closing(_open(database)) as source:
+        return _copy(source, copy)
+
+
+def restore(copy: Path, database: Path) -> Path | None:
+    """Put a copy in the place of the database; return the file where that one is kept, if any.
+
+    Raises Refused where `copy` is no backup, or anything has the database open; sqlite3.Error or
+    OSError where one of the two can't be read or written. Then the database is as it was.
+    """
+    if not copy.is_file():
+        raise Refused(f"There is no file {copy}.")
+    if database.exists() and copy.samefile(database):
+        raise Refused(f"{copy} is the database itself.")
+    with closing(_open(copy, "ro")) as source:
+        _insist_on_ours(source, copy)
+        if not database.exists():
+            # SQLite would take what a lost database left in them for changes to the new one.
+            for end in ("-wal", "-journal"):
+                _insist_on_new(database.with_name(database.name + end))
+            _copy(source, database)
+            return None
+        kept = database.with_name(f"{database.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.replaced")
+        _insist_on_new(kept)
+        with closing(_open(database)) as target, _alone_in(target):
+            _copy(target, kept, ours=False)
+            source.backup(target)  # one transaction: all of it or nothing, whatever crashes
+    return kept
+
+
+def _open(file: Path, mode: str = "rw") -> sqlite3.Connection:
+    uri = f"{file.resolve().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+
+
+def _copy(source: sqlite3.Connection, copy: Path, *, ours: bool = True) -> int:
+    """Copy under another name first: a file with the name of the copy is a whole one."""
+    handle, name = tempfile.mkstemp(prefix=f"{copy.name}.", suffix=".partial", dir=copy.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        with closing(_open(partial)) as target:
+            target.execute("PRAGMA synchronous=FULL")
+            source.backup(target)  # in one step, so of one moment
+            target.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
+            reviews = _insist_on_ours(target, partial) if ours else 0
+        _insist_on_new(copy)
+        partial.rename(copy)
+    finally:
+        partial.unlink(missing_ok=True)
+    return reviews
+
+
+@contextmanager
+def _alone_in(database: sqlite3.Connection) -> Iterator[None]:
+    """Keep everybody else out of a database, idle connections too."""
+    try:
+        database.execute("PRAGMA synchronous=FULL")
+        # SQLite leaves WAL mode only where no other connection is open.
+        database.execute("PRAGMA journal_mode=DELETE")
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise Refused(f"Something has the database open ({error}): stop the service.") from None
+    except sqlite3.DatabaseError as error:
+        raise Refused(
+            f"The database that is there can't be kept ({error}): move it and its -wal file away."
+        ) from None
+    try:
+        yield
+    finally:
+        database.execute("PRAGMA locking_mode=NORMAL")
+        database.execute("PRAGMA journal_mode=WAL")
+
+
+def _insist_on_new(file: Path) -> None:
+    if file.exists():
+        raise Refused(f"{file} exists already: take another name, or move that file away.")
+    if not file.parent.is_dir():
+        raise Refused(f"There is no folder {file.parent}.")
+
+
+def _insist_on_ours(connection: sqlite3.Connection, file: Path) -> int:
+    """Count the reviews. Raises Refused where it is not a sound database of this program's."""
+    try:
+        [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
+        [version] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        [reviews] = connection.execute("SELECT count(*) FROM reviews").fetchone()
+    except (sqlite3.DatabaseError, TypeError) as error:
+        raise Refused(f"{file} is not a database of this program's: {error}") from None
+    if state != "ok":
+        raise Refused(f"{file} is damaged: {state}")
+    if version > SCHEMA_VERSION:
+        raise Refused(f"{file} was made by a newer program (schema {version}): install that first.")
+    return int(reviews)
+
+
+def main() -> None:
+    word, *names = sys.argv[1:]
+    if len(names) != 1:
+        sys.exit(f"Say which file: run.py {word} FILE")
+    copy = Path(names[0])
+    try:
+        settings = Settings.load()
+        database = open_database(settings.database_url)
+        if database.file is None:
+            raise Refused(_advice_for_postgresql(settings.database_url))
+        if word == "backup":
+            reviews = back_up(database.file, copy)
+            tell(f"Backed up {reviews} reviews to {copy}. Keep it as safe as the database.")
+            return
+        kept = restore(copy, database.file)
+        found = check(database)
+    except (SettingsError, Refused) as error:
+        sys.exit(str(error))
+    except (sqlite3.Error, OSError, CannotStart, DBAPIError, *OUTAGES) as error:
+        sys.exit(f"The {word} failed: {describe(error)}")
+    tell(f"Restored from {copy}: {found.reviews} reviews, {found.messages} messages.")
+    if kept is not None:
+        tell(f"What was there before is kept in {kept}.")
+    if found.problems:
+        sys.exit("It has problems: python3 run.py check-data tells them.")
+
+
+def tell(line: str) -> None:
+    print(line)  # noqa: T201 - this is what people run it for
+
+
+def _advice_for_postgresql(url: str) -> str:
+    place = make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
+    return (
+        f"The database is PostgreSQL, which has programs of its own for that:\n"
+        f"  pg_dump --format=custom --file=FILE {place}\n"
+        f"  pg_restore --clean --if-exists --single-transaction --dbname={place} FILE"
+    )
+
+
+if __name__ == "__main__":
+    main()
