@@ -21,7 +21,9 @@ COLUMNS = (
 # What a spreadsheet takes for a formula, at the beginning of a cell or of what one could take for
 # a cell: a new line, or a separator other than ours. Invisible characters and quotes before it help
 # nobody. https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA = re.compile(r"""(^|[\n\r\t;])(?=[\s"'\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠])""")
+_UNSEEN = r"""[ "'\f\v\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]*"""
+_FORMULA = re.compile(rf"{_UNSEEN}[=+\-@＝＋－＠\t\r]")
+_FORMULA_INSIDE = re.compile(rf"([\n\r\t;])(?={_UNSEEN}[=+\-@＝＋－＠])")
 _NUMBER = re.compile(r"\+[0-9]+")
 
 
@@ -49,7 +51,8 @@ def lines(rows: Iterable[Row[Any]]) -> bytes:
 
 def _cell(text: str) -> str:
     """Put an apostrophe before whatever would be a formula: spreadsheets then show it as text."""
-    return _FORMULA.sub(r"\1'", text)
+    text = _FORMULA_INSIDE.sub(r"\1'", text)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _write(rows: Iterable[Iterable[Any]]) -> bytes:
