@@ -5,18 +5,22 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
 
+import backup
 import conversation
+import doctor
 import models
+from main import create_app
 from settings import Settings, SettingsError
-from simulator import Customer
+from simulator import Customer, Simulator
 from tests.conftest import MakeClient
-from tests.servers import ROOT
+from tests.servers import ROOT, Valkey, free_port
 
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))
@@ -31,8 +35,8 @@ def fenced(language: str) -> list[str]:
 
 
 def cells(text: str) -> list[list[str]]:
-    """Read the rows of tables, without the backticks of their cells."""
-    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("|")]
+    """Read the rows of all tables in a text, without the backticks around their cells."""
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip().strip("`") for cell in row] for row in rows]
 
 
@@ -42,21 +46,51 @@ def section(title: str) -> str:
     return str(found)
 
 
+def table(text: str, first_cell: str) -> list[list[str]]:
+    """Read the one table whose head begins with this cell, with its head but not its ruler."""
+    tables = map(cells, re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE))
+    [(head, _ruler, *rows)] = [found for found in tables if found[0][0] == first_cell]
+    return [head, *rows]
+
+
 def commands(first_word: str) -> list[tuple[str, str]]:
     """Read `$ command` lines of the consoles with what is shown below each."""
     shown = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", "\n".join(fenced("console")), re.MULTILINE)
     return [(line, output) for line, output in shown if line.startswith(first_word)]
 
 
-def curl(client: TestClient, line: str) -> Any:
-    """Do what a curl command does that has an address and perhaps a form."""
-    words = shlex.split(line.partition(" | ")[0])
-    [address] = [word for word in words if word.startswith("http://localhost:8000")]
-    path = address.removeprefix("http://localhost:8000")
-    fields = [words[at + 1] for at, word in enumerate(words) if word == "--data-urlencode"]
-    if not fields:
-        return client.get(path)
-    return client.post(path, data=dict(field.split("=", 1) for field in fields))
+class Curl:
+    """Does what the README's curl commands do; remembers ETags, and which id its `printed` is."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.etags: dict[str, str] = {}
+        self.ids: dict[int, int] = {}
+
+    def __call__(self, line: str) -> Any:
+        words = shlex.split(line.partition(" | ")[0])
+        options = list(pairwise(words))
+        [address] = [word for word in words if word.startswith("http://localhost:8000")]
+        path = address.removeprefix("http://localhost:8000")
+        for printed, real in self.ids.items():
+            path = re.sub(rf"/reviews/{printed}$", f"/reviews/{real}", path)
+        fields = [value for option, value in options if option == "--data-urlencode"]
+        method = dict(options).get("-X", "POST" if fields else "GET")
+        known = self.etags.get(dict(options).get("--etag-compare", ""))
+        response = self.client.request(
+            method,
+            path,
+            data=dict(field.split("=", 1) for field in fields) or None,
+            headers={"If-None-Match": known} if known else {},
+        )
+        if "--etag-save" in words:
+            self.etags[dict(options)["--etag-save"]] = response.headers["ETag"]
+        return response
+
+
+def without_day(text: str) -> str:
+    """Blank out the days, times and ids that differ from run to run."""
+    return re.sub(r"^[0-9]+(?=,\+)|20[0-9-]{8}(T[0-9:.+]+)?", "…", text.strip(), flags=re.MULTILINE)
 
 
 def without_sids(text: str) -> str:
@@ -84,21 +118,86 @@ def test_the_chat_is_what_happens(customer: Customer) -> None:
 
 def test_every_curl_command_gets_the_answer_that_is_shown(client: TestClient) -> None:
     shown = commands("curl")
-    assert len(shown) == 8
+    assert len(shown) == 16
+    curl = Curl(client)
     for line, answer in shown:
-        response = curl(client, line)
+        response = curl(line)
         if "/webhook" in line:
             assert response.status_code == 200
             assert without_sids(response.text) == without_sids(answer)
-        elif "/twilio-status-callback" in line:
-            assert (str(response.status_code), response.text) == (answer.strip(), "")
-        else:
+        elif "-o page.json" in line:
+            assert str(response.status_code) == answer.strip()
+        elif "-w" in line:
+            text, _, status = answer.strip().rpartition(" ")
+            assert (response.text, str(response.status_code)) == (text, status)
+        elif "json.tool" in line:
             [item], [printed] = response.json(), json.loads(answer)
             assert list(item) == list(printed)
             varies = {"id", "created_at", "updated_at", "conversation_id"}
             assert {k: v for k, v in item.items() if k not in varies} == {
                 k: v for k, v in printed.items() if k not in varies
             }
+            curl.ids[printed["id"]] = item["id"]
+        else:
+            assert without_day(response.text.replace("\r\n", "\n")) == without_day(answer)
+    assert curl.ids
+
+
+def test_the_copy_is_made_and_put_back_as_shown(
+    sqlite_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = Settings(environment="local", database_url=sqlite_url, conversation_store="database")
+    monkeypatch.setattr(Settings, "load", lambda: settings)
+    shown = [part for part in commands("python3 run.py") if "/srv/reviews" in part[1]]
+    assert [line.split()[2] for line, _ in shown] == ["backup", "restore"]
+    for line, output in shown:
+        _, _, word, name = line.split()
+        monkeypatch.setattr(sys, "argv", ["backup", word, str(tmp_path / name)])
+        backup.main()
+        said = capsys.readouterr().out.replace(str(tmp_path), "/srv/reviews")
+        varies = "(?<= )[0-9]+(?= )|[0-9]{8}T[0-9]{6}"
+        assert re.sub(varies, "…", said.strip()) == re.sub(varies, "…", output.strip())
+
+
+def test_the_advice_for_a_copy_of_postgresql_is_word_for_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "postgresql://reviews:secret@localhost:5432/reviews"
+    settings = Settings(environment="local", database_url=url, conversation_store="database")
+    monkeypatch.setattr(Settings, "load", lambda: settings)
+    monkeypatch.setattr(sys, "argv", ["backup", "backup", "backup.db"])
+    [shown] = [output for _, output in commands("python3 run.py backup") if "pg_dump" in output]
+    with pytest.raises(SystemExit) as caught:
+        backup.main()
+    assert str(caught.value) == shown.strip()
+
+
+def test_the_doctor_says_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tmp_path.joinpath(".env").write_bytes(ROOT.joinpath(".env.example").read_bytes())
+    tmp_path.joinpath(".env").chmod(0o600)
+    settings = Settings.load(
+        {
+            "DATABASE_URL": f"postgresql://reviews:secret@localhost:{free_port()}/reviews",
+            "TWILIO_AUTH_TOKEN": "t",
+            "API_KEY": "k" * 16,
+        },
+        tmp_path,
+    )
+    monkeypatch.setattr(Settings, "load", lambda: settings)
+    monkeypatch.setattr(sys, "argv", ["doctor"])
+    [(_, shown)] = commands("python3 run.py doctor")
+    with pytest.raises(SystemExit) as caught:
+        doctor.main()
+    assert caught.value.code == 1
+    # What libpq says of it is libpq's affair.
+    varies = "(?<=localhost:)[0-9]+|(?<=Error: ).*"
+    said = capsys.readouterr().out
+    assert re.sub(varies, "…", said.strip()) == re.sub(varies, "…", shown.strip())
 
 
 def test_the_refusal_to_start_is_word_for_word(tmp_path: Path) -> None:
@@ -113,9 +212,9 @@ def test_the_state_table_is_that_of_the_code() -> None:
     [_, *rows] = re.findall(
         r"^    (\w+) +\| ([^|]+?) +\| ([^|]+?) +\| (\w+)$", docstring, re.MULTILINE
     )
-    table = cells(section("The conversation"))
-    assert table[0] == ["state", "just sent", "we reply", "then"]
-    assert [tuple(row) for row in table[2:]] == rows
+    head, *shown = table(section("The conversation"), "state")
+    assert head == ["state", "just sent", "we reply", "then"]
+    assert [tuple(row) for row in shown] == rows
     assert len(rows) == len(conversation.State)
 
 
@@ -130,7 +229,7 @@ def test_the_sentences_around_the_table_are_said_by_the_bot() -> None:
 
 
 def test_the_settings_table_names_every_setting_in_order() -> None:
-    [_, _, *rows] = cells(section("Settings"))
+    [_, *rows] = table(section("Settings"), "setting")
     assert [row[0] for row in rows] == SETTINGS
 
 
@@ -138,28 +237,77 @@ def test_every_word_of_run_py_is_known_to_its_help() -> None:
     text = README + "".join(file.read_text(encoding="utf-8") for file in DECISIONS)
     words = set(re.findall(r"python3 run\.py ([a-z][a-z-]*)", text))
     assert words >= {"chat", "demo", "test", "check", "check-data", "help"}
+    assert words >= {"doctor", "forget", "backup", "restore"}
     printed = subprocess.run(
         [sys.executable, ROOT / "run.py", "help"], capture_output=True, text=True, check=True
     ).stdout
-    assert words <= set(re.findall(r"python3 run\.py ([a-z][a-z-]*) ", printed))
+    assert words == set(re.findall(r"python3 run\.py ([a-z][a-z-]*) ", printed))
 
 
-def test_every_endpoint_of_the_table_is_served(client: TestClient) -> None:
-    named = [row[0].partition(" ") for row in cells(section("Endpoints")) if row[0].find(" /") > 0]
-    assert len(named) == 9
-    for method, _, path in named:
-        response = client.request(method, path, follow_redirects=False)
-        assert response.status_code not in {404, 405}, path
+def described(client: TestClient) -> dict[str, dict[str, Any]]:
+    """Read the app's description of its operations, by method and path as the README has them."""
+    paths = client.get("/openapi.json").json()["paths"]
+    return {f"{way.upper()} {path}": paths[path][way] for path in paths for way in paths[path]}
 
 
-def test_every_endpoint_of_the_app_is_in_the_table(client: TestClient) -> None:
-    named = {row[0] for row in cells(section("Endpoints"))}
-    described = client.get("/openapi.json").json()["paths"]
-    assert {f"{way.upper()} {path}" for path in described for way in described[path]} <= named
+def test_the_table_of_endpoints_is_that_of_the_app(client: TestClient) -> None:
+    [_, *rows] = table(section("Endpoints"), "endpoint")
+    named = {
+        endpoint: set(re.findall(r"\b[2345][0-9]{2}\b", answers)) for endpoint, _, answers in rows
+    }
+    pages = {"GET /", "GET /docs", "GET /redoc", "GET /openapi.json"}
+    assert named.keys() == described(client).keys() | pages
+    for page in pages:
+        response = client.get(page.partition(" ")[2], follow_redirects=False)
+        assert named[page] == {str(response.status_code)}
+    for endpoint, operation in described(client).items():
+        answers = set(operation["responses"])
+        if " /api/" in endpoint:
+            assert named[endpoint] == answers - {"401", "422", "503"}
+        assert named[endpoint] <= answers
+
+
+def test_the_table_of_errors_is_that_of_the_app(client: TestClient) -> None:
+    [_, *rows] = table(section("Endpoints"), "below `/api")
+    answers: set[str] = set()
+    for endpoint, operation in described(client).items():
+        if " /api/" in endpoint:
+            assert operation["responses"].keys() >= {"401", "422", "503"}
+            answers |= operation["responses"].keys()
+    assert {row[0] for row in rows} == answers - {"200", "204"}
+
+
+def test_the_table_of_filters_is_that_of_the_app(client: TestClient) -> None:
+    [_, *rows] = table(section("Endpoints"), "filter")
+    named = [name for row in rows for name in re.split("`, `", row[0])]
+    for endpoint in ("/api/reviews", "/api/reviews.csv", "/api/stats"):
+        taken = [each["name"] for each in described(client)[f"GET {endpoint}"]["parameters"]]
+        assert [name for name in taken if name not in {"limit", "cursor"}] == named
+
+
+def test_the_table_of_stores_says_what_survives_a_restart(
+    sqlite_url: str, request: pytest.FixtureRequest
+) -> None:
+    chapter = README.partition("**Which store?**")[2].partition("\n### ")[0]
+    [[_, *stores], *rows] = table(chapter, "")
+    known = get_args(Settings.model_fields["conversation_store"].annotation)
+    assert sorted(stores) == sorted(known)
+    [verdicts] = [row[1:] for row in rows if row[0].endswith("survives a restart")]
+    for store, verdict in zip(stores, verdicts, strict=True):
+        settings: dict[str, Any] = {"database_url": sqlite_url, "conversation_store": store}
+        if store == "redis":
+            valkey: Valkey = request.getfixturevalue("valkey")
+            settings["redis_url"] = valkey.url
+        replies = []
+        for text in ("Hi", "iPhone 15"):
+            with TestClient(create_app(Settings(environment="local", **settings))) as client:
+                replies.append(Customer(Simulator(client), f"+1555 {store}").says(text))
+        begun_anew = replies[1] == replies[0] == conversation.GREETING
+        assert verdict == ("no: the next message begins a new one" if begun_anew else "yes")
 
 
 def test_every_table_is_named_with_all_its_columns() -> None:
-    named = {row[0]: row[1] for row in cells(section("Tables"))[2:]}
+    named = {row[0]: row[1] for row in table(section("Tables"), "table")[1:]}
     tables = models.Base.metadata.tables
     assert named.keys() == tables.keys()
     for name, columns in named.items():
@@ -178,10 +326,12 @@ def test_every_link_and_file_exists() -> None:
 
 
 def test_the_layout_names_every_file_at_the_top_that_is_code() -> None:
-    named = {name for row in cells(section("Layout"))[2:] for name in re.split("`, `", row[0])}
+    rows = table(section("Layout"), "file")[1:]
+    named = {name for row in rows for name in re.split("`, `", row[0])}
     assert {name for name in named if not ROOT.joinpath(name).exists()} == set()
     assert {file.name for file in ROOT.glob("*.py")} <= named
     assert {file.name for file in ROOT.glob("*.txt")} <= named
+    assert {f"{file.parent.name}/" for file in ROOT.glob("*/*.py")} <= named
 
 
 def test_decisions_are_numbered_and_tell_context_decision_and_consequences() -> None:
@@ -233,5 +383,10 @@ def test_a_tunnel_shows_what_the_readme_says_and_nothing_more(
         for path in ("/healthz", "/readyz", "/static/icon.svg")
     }
     assert set(shown.values()) == {200}
-    for path in ("/", "/docs", "/redoc", "/openapi.json", "/api/reviews"):
-        assert client.get(path, headers=tunnel, follow_redirects=False).status_code == 401
+    hidden = ["GET /", "GET /docs", "GET /redoc", "GET /openapi.json"]
+    hidden += [endpoint for endpoint in described(client) if " /api/" in endpoint]
+    assert len(hidden) == 10
+    for endpoint in hidden:
+        method, _, path = re.sub("{.*}", "1", endpoint).partition(" ")
+        response = client.request(method, path, headers=tunnel, follow_redirects=False)
+        assert response.status_code == 401
