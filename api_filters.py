@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Depends, HTTPException, Query, Request
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
@@ -35,6 +35,7 @@ Time = Annotated[datetime | None, BeforeValidator(_read_time)]
 
 
 async def _filter(
+    request: Request,
     product: Annotated[Text, Query(description="This product, to the letter.")] = None,
     status: Annotated[Text, Query(description="This delivery status.")] = None,
     contact: Annotated[
@@ -56,6 +57,10 @@ async def _filter(
     ] = None,
     until: Annotated[Time, Query(description="Finished before this time.")] = None,
 ) -> Filter:
+    known = _NAMES | _OTHERS.get(request.scope["route"].path, set())
+    if unknown := ", ".join(sorted(set(request.query_params) - known)):
+        # Without the filter that was meant the answer would be everything.
+        raise HTTPException(422, f"{unknown}: not among {', '.join(sorted(known))}.")
     # An empty value is that of a form's field left empty.
     return Filter(
         product=product or None,
@@ -66,5 +71,9 @@ async def _filter(
         until=until,
     )
 
+
+_NAMES = {"product", "status", "contact", "q", "since", "until"}
+_OTHERS = {"/api/reviews": {"limit", "cursor"}}
+"""What else a route's query may have."""
 
 Chosen = Annotated[Filter, Depends(_filter)]

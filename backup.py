@@ -50,7 +50,7 @@ def restore(copy: Path, database: Path) -> Path | None:
     if database.exists() and copy.samefile(database):
         raise Refused(f"{copy} is the database itself.")
     with closing(_open(copy, "ro")) as source:
-        _insist_on_ours(source, copy)
+        _insist_on_sound(source, copy)
         if not database.exists():
             # SQLite would take what a lost database left in them for changes to the new one.
             for end in ("-wal", "-journal"):
@@ -60,7 +60,7 @@ def restore(copy: Path, database: Path) -> Path | None:
         kept = database.with_name(f"{database.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.replaced")
         _insist_on_new(kept)
         with closing(_open(database)) as target, _alone_in(target):
-            _copy(target, kept, ours=False)
+            _copy(target, kept, check=False)
             source.backup(target)  # one transaction: all of it or nothing, whatever crashes
     return kept
 
@@ -70,7 +70,7 @@ def _open(file: Path, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
 
 
-def _copy(source: sqlite3.Connection, copy: Path, *, ours: bool = True) -> int:
+def _copy(source: sqlite3.Connection, copy: Path, *, check: bool = True) -> int:
     """Copy under another name first: a file with the name of the copy is a whole one."""
     handle, name = tempfile.mkstemp(prefix=f"{copy.name}.", suffix=".partial", dir=copy.parent)
     os.close(handle)
@@ -80,7 +80,7 @@ def _copy(source: sqlite3.Connection, copy: Path, *, ours: bool = True) -> int:
             target.execute("PRAGMA synchronous=FULL")
             source.backup(target)  # in one step, so of one moment
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
-            reviews = _insist_on_ours(target, partial) if ours else 0
+            reviews = _insist_on_sound(target, copy) if check else 0
         _insist_on_new(copy)
         partial.rename(copy)
     finally:
@@ -118,14 +118,18 @@ def _insist_on_new(file: Path) -> None:
         raise Refused(f"There is no folder {file.parent}.")
 
 
-def _insist_on_ours(connection: sqlite3.Connection, file: Path) -> int:
-    """Count the reviews. Raises Refused where it is not a sound database of this program's."""
+def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
+    """Count the reviews. Raises Refused where it is no sound database that we could use."""
     try:
         [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
-        [version] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         [reviews] = connection.execute("SELECT count(*) FROM reviews").fetchone()
+        # An earlier program's database has no version: the next start adopts it.
+        if connection.execute("PRAGMA table_info(alembic_version)").fetchall():
+            [version] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        else:
+            version = ""
     except (sqlite3.DatabaseError, TypeError) as error:
-        raise Refused(f"{file} is not a database of this program's: {error}") from None
+        raise Refused(f"{file} is not a sound database of this program's: {error}") from None
     if state != "ok":
         raise Refused(f"{file} is damaged: {state}")
     if version > SCHEMA_VERSION:
@@ -136,7 +140,7 @@ def _insist_on_ours(connection: sqlite3.Connection, file: Path) -> int:
 def main() -> None:
     word, *names = sys.argv[1:]
     if len(names) != 1:
-        sys.exit(f"Say which file: run.py {word} FILE")
+        sys.exit(f"Say which file: python3 run.py {word} FILE")
     copy = Path(names[0])
     try:
         settings = Settings.load()
@@ -148,14 +152,18 @@ def main() -> None:
             tell(f"Backed up {reviews} reviews to {copy}. Keep it as safe as the database.")
             return
         kept = restore(copy, database.file)
-        found = check(database)
     except (SettingsError, Refused) as error:
         sys.exit(str(error))
     except (sqlite3.Error, OSError, CannotStart, DBAPIError, *OUTAGES) as error:
         sys.exit(f"The {word} failed: {describe(error)}")
-    tell(f"Restored from {copy}: {found.reviews} reviews, {found.messages} messages.")
+    tell(f"Restored from {copy}.")
     if kept is not None:
         tell(f"What was there before is kept in {kept}.")
+    try:
+        found = check(database)
+    except (CannotStart, DBAPIError, *OUTAGES) as error:
+        sys.exit(f"It can't be used: {describe(error)}")
+    tell(f"It has {found.reviews} reviews and {found.messages} messages.")
     if found.problems:
         sys.exit("It has problems: python3 run.py check-data tells them.")
 
@@ -165,7 +173,8 @@ def tell(line: str) -> None:
 
 
 def _advice_for_postgresql(url: str) -> str:
-    place = make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
+    without_password = make_url(url).set(drivername="postgresql")._replace(password=None)
+    place = without_password.render_as_string()
     return (
         f"The database is PostgreSQL, which has programs of its own for that:\n"
         f"  pg_dump --format=custom --file=FILE {place}\n"

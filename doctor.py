@@ -202,7 +202,7 @@ def _look_at_signature(settings: Settings, ask_public_url: bool) -> Iterator[Fin
         )
     elif not ask_public_url:
         yield Finding(
-            "signature", "checked; to try it through PUBLIC_URL: run.py doctor --signature"
+            "signature", "checked; to try it through PUBLIC_URL: python3 run.py doctor --signature"
         )
     elif settings.public_url is None:
         yield problem("signature", "PUBLIC_URL is not set", "Set it to the address Twilio calls.")

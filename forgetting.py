@@ -78,7 +78,7 @@ def forget_contact(store: Store, contact: str, key: str) -> Forgotten | None:
 
 def _forget(connection: Connection, contact: str, key: str) -> Forgotten | None:
     now = utc_now()
-    message_log.end_unfinished(connection, contact, now)
+    ended = message_log.end_unfinished(connection, contact, now)
     of_contact = LoggedMessage.contact_number == contact
     message_log.erase_words(connection, of_contact, now)
     messages = connection.execute(
@@ -90,12 +90,12 @@ def _forget(connection: Connection, contact: str, key: str) -> Forgotten | None:
     connection.execute(
         sa.delete(UnfinishedConversation).where(UnfinishedConversation.contact_number == contact)
     )
-    return Forgotten(reviews, messages) if reviews or messages else None
+    return Forgotten(reviews, messages - ended) if reviews or messages else None
 
 
 def main() -> None:
     if len(sys.argv) != 2 or not (contact := contact_of(sys.argv[1])):
-        sys.exit("Say whom to forget, as in the list of reviews: run.py forget +15551234567")
+        sys.exit("Say whom to forget: python3 run.py forget +15551234567")
     try:
         settings = Settings.load()
         database = open_database(settings.database_url)

@@ -81,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET"],
-            allow_headers=["Authorization", "X-API-Key"],
+            allow_headers=["Authorization", "X-API-Key", "If-None-Match"],
             expose_headers=["Link", "ETag"],
         )
     app.state.callback_hint = webhooks.CallbackHint()

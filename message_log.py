@@ -2,7 +2,7 @@
 
 import hmac
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -79,16 +79,18 @@ def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: date
     return erased.rowcount
 
 
-def end_unfinished(connection: Connection, contact: str, now: datetime) -> None:
+def end_unfinished(connection: Connection, contact: str, now: datetime) -> bool:
     """Take the place at which the contact's unfinished conversation would go on, if it has one.
 
-    A store that still remembers it collides there, and asks the log.
+    A store that still remembers it collides there, and asks the log. Say whether there was one.
     """
     for last in _find_latest(connection, [contact]):
         if not last.finished and last.erased_at is None:
             sid = f"end-{uuid.uuid4().hex}"
             turn = Turn(Conversation(last.conversation_id, position=last.position + 1), "")
             append(connection, [(Message(sid, contact, ""), turn, now)])
+            return True
+    return False
 
 
 def pseudonym(contact: str, key: str) -> str:
@@ -125,6 +127,27 @@ def rebuild_conversations(
             end = replay(messages)[-1].conversation
             found[contact] = None if end.state is State.START else end
     return found
+
+
+def find_ends(
+    connection: Connection, conversations: Mapping[str, Conversation]
+) -> dict[str, Conversation]:
+    """Pick those contacts' conversations whose last message, as far as they know, is in the log."""
+    places = [(c.id, c.position) for c in conversations.values()]
+    if not places:
+        return {}
+    rows = connection.execute(
+        sa.select(LoggedMessage.conversation_id, LoggedMessage.position).where(
+            sa.tuple_(LoggedMessage.conversation_id, LoggedMessage.position).in_(places),
+            LoggedMessage.erased_at.is_(None),
+        )
+    )
+    logged = {(row.conversation_id, row.position) for row in rows}
+    return {
+        contact: conversation
+        for contact, conversation in conversations.items()
+        if (conversation.id, conversation.position) in logged
+    }
 
 
 def _find_latest(connection: Connection, contacts: Collection[str]) -> Sequence[Row[Any]]:

@@ -201,7 +201,10 @@ class MemoryStore:
 
     def _recall(self, contact: str, idle_since: datetime) -> Conversation | None:
         conversation, updated_at = self._conversations.get(contact, (None, idle_since))
-        return conversation if updated_at >= idle_since else None
+        if updated_at >= idle_since:
+            return conversation
+        del self._conversations[contact]
+        return None
 
     def _remember(self, contact: str, conversation: Conversation | None, now: datetime) -> None:
         self._conversations.pop(contact, None)
@@ -215,8 +218,9 @@ class RedisStore:
     """Conversations in Redis, which need not be right: what it has lost the log still knows.
 
     A contact that Redis knows nothing of is looked up in the log, under the database's own lock,
-    so that a conversation is never opened beside another. What Redis gives that is behind the log
-    collides there on (conversation_id, position), and the recorder takes it again from the log.
+    so that a conversation is never opened beside another; so is one of whom it knows what the log
+    does not (a backup was restored). What Redis gives that is behind the log collides there on
+    (conversation_id, position), and the recorder takes it again from the log.
     """
 
     def __init__(
@@ -245,10 +249,11 @@ class RedisStore:
             changes: dict[str, bytes] = {}
             try:
                 with self._database.write() as connection:
-                    unknown = [contact for contact in before if before[contact] is None]
+                    told = {contact: c for contact, c in before.items() if c is not None}
+                    known = message_log.find_ends(connection, told)
+                    unknown = before.keys() - known.keys()
                     ours = _try_locks(self._database, connection, unknown)
                     found = message_log.rebuild_conversations(connection, ours, idle_since)
-                    known = {contact: c for contact, c in before.items() if c is not None}
                     held = Held(connection, {**known, **found}, idle_since)
                     yield held
                     claim()

@@ -131,7 +131,10 @@ class WaitingRoom:
         Empty when the room is closed and nobody is left in it.
         """
         with self._lock:
-            self._changed.wait_for(lambda: self._by_contact or self._closed)
+            while not self._changed.wait_for(
+                lambda: self._by_contact or self._closed, self.REMEMBERED_SECONDS
+            ):
+                self._forget_old_answers()
             batch: list[Entry] = []
             picked_in_part: list[str] = []
             for contact, entries in self._by_contact.items():

@@ -1,5 +1,6 @@
 """One contract for every store, on every database; then what is each store's own."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from conversation import Conversation, State
+import message_log
+from conversation import Conversation, Message, State, take_turn
 from database import OUTAGES, Away, Database, open_database
 from models import Review
 from only_process import OnlyProcess
@@ -53,6 +55,21 @@ def nothing() -> None:
     """Claim nothing."""
 
 
+def say(store: Store, clock: Clock, contact: str, *texts: str) -> Conversation | None:
+    """Take a turn for each text, as the recorder does: in the log, and in the store."""
+    for text in texts:
+        with store.hold({contact}, nothing) as held:
+            take(held, clock, contact, text)
+    return held.conversations[contact]
+
+
+def take(held: Held, clock: Clock, contact: str, text: str) -> None:
+    message = Message(f"SM{uuid.uuid4().hex}", contact, text)
+    turn = take_turn(held.conversations[contact], message)
+    message_log.append(held.connection, [(message, turn, clock())])
+    held.conversations[contact] = turn.conversation
+
+
 def put(store: Store, contact: str, conversation: Conversation | None) -> None:
     with store.hold({contact}, nothing) as held:
         held.conversations[contact] = conversation
@@ -80,24 +97,21 @@ class TestEveryStore:
     def test_a_new_contact_has_nothing_under_way(self, store: Store) -> None:
         assert get(store, ANA) is None
 
-    def test_what_is_put_is_there_at_the_next_hold(self, store: Store) -> None:
-        put(store, ANA, ASKED)
-        assert get(store, ANA) == ASKED
+    def test_what_was_said_is_there_at_the_next_hold(self, store: Store, clock: Clock) -> None:
+        said = say(store, clock, ANA, "hi", "iPhone 15")
+        assert said is not None
+        assert (said.state, said.product_name, said.position) == ("ASK_REVIEW", "iPhone 15", 2)
+        assert get(store, ANA) == said
         assert get(store, BEN) is None
 
-    def test_a_later_conversation_replaces_an_earlier_one(self, store: Store) -> None:
-        put(store, ANA, ASKED)
-        later = Conversation("SM9", State.ASK_NAME, position=1)
-        put(store, ANA, later)
-        assert get(store, ANA) == later
-
-    @pytest.mark.parametrize("over", [None, Conversation("SM1", State.START, "x", "y", 4)])
-    def test_nothing_is_kept_of_a_finished_conversation(
-        self, store: Store, over: Conversation | None
-    ) -> None:
-        put(store, ANA, ASKED)
-        put(store, ANA, over)
+    def test_nothing_is_kept_of_a_finished_conversation(self, store: Store, clock: Clock) -> None:
+        say(store, clock, ANA, "hi", "iPhone 15", "Sarah", "Lovely.")
         assert get(store, ANA) is None
+
+    def test_a_later_conversation_follows_an_earlier_one(self, store: Store, clock: Clock) -> None:
+        say(store, clock, ANA, "hi", "iPhone 15", "Sarah", "Lovely.")
+        later = say(store, clock, ANA, "hi again")
+        assert get(store, ANA) == later
 
     def test_a_clean_end_commits_what_was_written(self, store: Store, database: Database) -> None:
         with store.hold({ANA}, nothing) as held:
@@ -105,24 +119,24 @@ class TestEveryStore:
         assert count_reviews(database) == 1
 
     def test_an_exception_commits_and_publishes_nothing(
-        self, store: Store, database: Database
+        self, store: Store, clock: Clock, database: Database
     ) -> None:
-        put(store, ANA, ASKED)
+        before = say(store, clock, ANA, "hi")
         with suppress(KeyError), store.hold({ANA}, nothing) as held:
-            held.conversations[ANA] = None
+            take(held, clock, ANA, "iPhone 15")
             insert_review(held)
             raise KeyError
-        assert get(store, ANA) == ASKED
+        assert get(store, ANA) == before
         assert count_reviews(database) == 0
 
     def test_a_refused_claim_commits_and_publishes_nothing(
-        self, store: Store, database: Database
+        self, store: Store, clock: Clock, database: Database
     ) -> None:
         def refuse() -> None:
             raise KeyError
 
         with suppress(KeyError), store.hold({ANA}, refuse) as held:
-            held.conversations[ANA] = ASKED
+            take(held, clock, ANA, "hi")
             insert_review(held)
         assert get(store, ANA) is None
         assert count_reviews(database) == 0
@@ -134,18 +148,18 @@ class TestEveryStore:
         assert order == ["block", "claim"]
 
     def test_an_idle_conversation_is_over(self, store: Store, clock: Clock) -> None:
-        put(store, ANA, ASKED)
+        said = say(store, clock, ANA, "hi")
         clock.now += TTL
-        assert get(store, ANA) == ASKED
+        assert get(store, ANA) == said
         clock.now += timedelta(microseconds=1)
         assert get(store, ANA) is None
 
     def test_an_answer_ends_the_idle_time(self, store: Store, clock: Clock) -> None:
-        put(store, ANA, ASKED)
+        say(store, clock, ANA, "hi")
         clock.now += TTL
-        put(store, ANA, Conversation("SM1", State.FINISH, "iPhone 15", "Sarah", 3))
+        said = say(store, clock, ANA, "iPhone 15")
         clock.now += TTL
-        assert get(store, ANA) is not None
+        assert get(store, ANA) == said
 
     def test_nobody_is_held_by_a_hold_of_nobody(self, store: Store) -> None:
         with store.hold(set(), nothing) as held:
