@@ -1,11 +1,12 @@
 """The HTTP surface for programs: the reviews, and health. Twilio's side is in webhooks.py."""
 
+import re
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 from sqlalchemy.engine import Row
 
 import csv_export
@@ -25,7 +26,7 @@ from api_answers import (
     write_reviews,
     write_stats,
 )
-from api_filters import Chosen
+from api_filters import Chosen, unfit
 from listing import Cursor, Filter
 from services import Here, Services, in_time
 
@@ -39,19 +40,18 @@ owners = APIRouter(dependencies=[Depends(require_owner)], responses=_REFUSALS)
 """The routes that need the key."""
 
 
-_PAGE_HEADERS = {
-    "Link": {
-        "description": 'With `limit`: the next page, `<…>; rel="next"` (RFC 8288).',
-        "schema": {"type": "string"},
-    },
-    "ETag": {
-        "description": "With `limit`: send it as `If-None-Match` and get 304 while nothing has"
-        " changed (RFC 9110).",
-        "schema": {"type": "string"},
-    },
+_ETAG = {
+    "description": "Send it as `If-None-Match`, and get 304 while nothing has changed (RFC 9110)."
+    " The whole list, streamed, has none.",
+    "schema": {"type": "string"},
 }
-_UNCHANGED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "Nothing has changed since the `ETag` that `If-None-Match` names."}
+_LINK = {
+    "description": 'With `limit`: the next page, `<…>; rel="next"` (RFC 8288).',
+    "schema": {"type": "string"},
+}
+_WITH_ETAG: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"ETag": _ETAG}},
+    304: {"description": "Nothing has changed since the `ETag` that `If-None-Match` names."},
 }
 
 
@@ -60,14 +60,16 @@ _UNCHANGED: dict[int | str, dict[str, Any]] = {
     tags=["Reviews"],
     summary="List reviews, newest first",
     response_model=list[ReviewItem],
-    responses={200: {"headers": _PAGE_HEADERS}, **_UNCHANGED},
+    responses={**_WITH_ETAG, 200: {"headers": {"ETag": _ETAG, "Link": _LINK}}},
 )
 async def list_reviews(
     request: Request,
     here: Here,
     chosen: Chosen,
     limit: Annotated[
-        int | None, Query(ge=1, le=1000, description="Left out: all, in one streamed array.")
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        BeforeValidator(lambda text: text or None),
+        Query(description="Left out: all, in one streamed array."),
     ] = None,
     cursor: Annotated[
         str | None,
@@ -90,10 +92,10 @@ def _read_cursor(text: str, chosen: Filter) -> Cursor:
     try:
         cursor = Cursor.parse(text)
     except ValueError as error:
-        raise HTTPException(422, f"cursor: {error}") from None
+        raise unfit("cursor", text, str(error)) from None
     if cursor.filter != str(chosen):
-        raise HTTPException(
-            422, "cursor: it belongs to a list with other filters: begin that one without a cursor"
+        raise unfit(
+            "cursor", text, "belongs to a list with other filters: begin this one without a cursor"
         )
     return cursor
 
@@ -136,7 +138,7 @@ async def export_reviews(here: Here, chosen: Chosen) -> Response:
     tags=["Reviews"],
     summary="Count reviews by product, day and delivery status",
     response_model=Stats,
-    responses=_UNCHANGED,
+    responses=_WITH_ETAG,
 )
 async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Response:
     """Count the reviews that the filters leave, at one moment."""
@@ -144,9 +146,22 @@ async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Respons
     return answer(request, write_stats(counted))
 
 
-ReviewId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The review's `id`.")]
+def _digits(text: str) -> str:
+    if not re.fullmatch("[0-9]+", text):  # or "1.0" and "+1" would do to erase review 1
+        raise ValueError("must be a whole number")
+    return text
+
+
+ReviewId = Annotated[
+    int,
+    BeforeValidator(_digits),
+    Path(ge=1, le=2**63 - 1, description="The review's `id`.", examples=[62]),
+]
 _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such review (any more)."}
+}
+_FOREIGN: dict[int | str, dict[str, Any]] = {
+    403: {"description": "A foreign Origin: another site's page asked for it."}
 }
 
 
@@ -155,7 +170,7 @@ _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     tags=["Reviews"],
     summary="Read one review",
     response_model=ReviewItem,
-    responses={**_NO_REVIEW, **_UNCHANGED},
+    responses={**_NO_REVIEW, **_WITH_ETAG},
 )
 async def read_review(request: Request, here: Here, review_id: ReviewId) -> Response:
     """Read one review."""
@@ -170,7 +185,7 @@ async def read_review(request: Request, here: Here, review_id: ReviewId) -> Resp
     tags=["Erasing"],
     summary="Erase one review",
     status_code=204,
-    responses=_NO_REVIEW,
+    responses={**_NO_REVIEW, **_FOREIGN},
 )
 async def erase_review(here: Here, review_id: ReviewId) -> Response:
     """Erase a review for good, and what was said in its conversation.
@@ -187,7 +202,10 @@ async def erase_review(here: Here, review_id: ReviewId) -> Response:
     tags=["Erasing"],
     summary="Forget a customer",
     status_code=204,
-    responses={404: {"description": "Nothing is known of this contact (any more)."}},
+    responses={
+        404: {"description": "Nothing is known of this contact (any more)."},
+        **_FOREIGN,
+    },
 )
 async def forget_contact(
     here: Here,
@@ -202,7 +220,7 @@ async def forget_contact(
 
 
 class Health(BaseModel):
-    status: str
+    status: str = Field(examples=["alive"])
 
 
 @router.head("/healthz", include_in_schema=False)

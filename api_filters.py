@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Query, Request
+from fastapi import Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
@@ -28,6 +29,13 @@ def _read_time(text: object) -> object:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("must be as 2026-11-23 or 2026-11-23T08:00:00+01:00") from None
+
+
+def unfit(name: str, value: object, why: str) -> RequestValidationError:
+    """Refuse a parameter in the form in which FastAPI does: 422."""
+    return RequestValidationError(
+        [{"type": "value_error", "loc": ("query", name), "msg": why, "input": value}]
+    )
 
 
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without_nul)] | None
@@ -57,19 +65,24 @@ async def _filter(
     ] = None,
     until: Annotated[Time, Query(description="Finished before this time.")] = None,
 ) -> Filter:
+    # Without a filter that was meant, the answer would be everything.
     known = _NAMES | _OTHERS.get(request.scope["route"].path, set())
-    if unknown := ", ".join(sorted(set(request.query_params) - known)):
-        # Without the filter that was meant the answer would be everything.
-        raise HTTPException(422, f"{unknown}: not among {', '.join(sorted(known))}.")
-    # An empty value is that of a form's field left empty.
-    return Filter(
-        product=product or None,
-        status=status or None,
-        contact=whatsapp.contact_of(contact or "") or None,
-        words=fold(whatsapp.clean(q or "")) or None,
-        since=since,
-        until=until,
-    )
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if name not in known:
+            raise unfit(name, values[0], f"not among {', '.join(sorted(known))}")
+        if len(values) > 1:
+            raise unfit(name, values, "may come once only")
+    # But an empty value is that of a form's field left empty.
+    number = _only_if_given("contact", contact, whatsapp.contact_of(contact or ""))
+    words = _only_if_given("q", q, fold(whatsapp.clean(q or "")))
+    return Filter(product or None, status or None, number, words, since, until)
+
+
+def _only_if_given(name: str, given: str | None, meant: str) -> str | None:
+    if given and not given.isspace() and not meant:
+        raise unfit(name, given, "nothing is left of it without what no review has")
+    return meant or None
 
 
 _NAMES = {"product", "status", "contact", "q", "since", "until"}

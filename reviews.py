@@ -56,6 +56,8 @@ def fold(text: str) -> str:
     sigma is sigma, half-width kana are kana. Beyond it, what capitals don't tell: Greek letters
     lose their accents, and i is one letter with a dot or, as in Turkish, without.
     """
+    if text.isascii():
+        return text.lower()  # all that the rest would do, in no time
     text = _decompose(_decompose(_decompose(text).casefold()).casefold())
     text = _GREEK_ACCENTS.sub(r"\1", text).replace("i\N{COMBINING DOT ABOVE}", "i")
     return unicodedata.normalize("NFKC", text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i"))

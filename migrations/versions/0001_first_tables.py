@@ -4,7 +4,6 @@ A `reviews` table that an earlier program made, with the seven columns alone, is
 keep their ids, and numbers and times are put into this program's form.
 """
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from sqlalchemy import RowMapping
 
 from models import BigInt, UtcDateTime
 from schema import CannotStart
+from whatsapp import contact_of
 
 revision = "0001"
 down_revision = None
@@ -137,7 +137,7 @@ def adopted(row: RowMapping, now: datetime) -> dict[str, Any]:
     created_at = as_utc(row["created_at"]) or now
     return {
         "id": row["id"],
-        "contact_number": re.sub("^whatsapp:", "", row["contact_number"] or "", flags=re.I),
+        "contact_number": contact_of(row["contact_number"] or ""),
         "user_name": row["user_name"] or "",
         "product_name": row["product_name"] or "",
         "product_review": row["product_review"] or "",

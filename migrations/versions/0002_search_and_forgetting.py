@@ -18,7 +18,6 @@ reviews = sa.table(
     sa.column("product_name", sa.Text),
     sa.column("user_name", sa.Text),
     sa.column("product_review", sa.Text),
-    sa.column("search_text", sa.Text),
 )
 
 
@@ -39,25 +38,25 @@ def upgrade() -> None:
 
 def fill_search_text() -> None:
     connection = op.get_bind()
-    change = (
-        sa.update(reviews)
-        .where(reviews.c.id == sa.bindparam("review"))
-        .values(search_text=sa.bindparam("folded"))
-    )
+    if connection.dialect.name == "postgresql":  # where a thousand statements are as many trips
+        change = sa.text(
+            "UPDATE reviews SET search_text = filled.text"
+            " FROM unnest(CAST(:ids AS bigint[]), CAST(:texts AS text[])) AS filled (id, text)"
+            " WHERE reviews.id = filled.id"
+        )
+    else:
+        change = sa.text("UPDATE reviews SET search_text = :text WHERE id = :id")
     last = None
     while True:
         query = sa.select(reviews).order_by(reviews.c.id).limit(REVIEWS_AT_ONCE)
         rows = connection.execute(query if last is None else query.where(reviews.c.id > last)).all()
         if not rows:
             return
-        connection.execute(
-            change,
-            [
-                {
-                    "review": row.id,
-                    "folded": search_text(row.product_name, row.user_name, row.product_review),
-                }
-                for row in rows
-            ],
-        )
-        last = rows[-1].id
+        texts = [search_text(row.product_name, row.user_name, row.product_review) for row in rows]
+        ids = [row.id for row in rows]
+        if connection.dialect.name == "postgresql":
+            connection.execute(change, {"ids": ids, "texts": texts})
+        else:
+            pairs = zip(ids, texts, strict=True)
+            connection.execute(change, [{"id": id_, "text": text} for id_, text in pairs])
+        last = ids[-1]
