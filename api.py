@@ -152,10 +152,11 @@ def _digits(text: str) -> str:
     return text
 
 
+# No example: Swagger would fill it in, and erase that one at a press.
 ReviewId = Annotated[
     int,
     BeforeValidator(_digits),
-    Path(ge=1, le=2**63 - 1, description="The review's `id`.", examples=[62]),
+    Path(ge=1, le=2**63 - 1, description="The review's `id`."),
 ]
 _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such review (any more)."}
@@ -209,7 +210,7 @@ async def erase_review(here: Here, review_id: ReviewId) -> Response:
 )
 async def forget_contact(
     here: Here,
-    contact: Annotated[str, Path(description="As in `contact_number`.", examples=["+15551234567"])],
+    contact: Annotated[str, Path(description="As in `contact_number`: `+15551234567`.")],
 ) -> Response:
     """Erase a customer whole: reviews, words, an unfinished conversation, and the number itself."""
     contact = whatsapp.contact_of(contact)

@@ -59,8 +59,8 @@ async def _filter(
     since: Annotated[
         Time,
         Query(
-            description="Finished at this time or later: ISO 8601, UTC where no zone is given.",
-            examples=["2026-11-23", "2026-11-23T08:00:00+01:00"],
+            description="Finished at this time or later: `2026-11-23` or"
+            " `2026-11-23T08:00:00+01:00` (ISO 8601), UTC where no zone is given.",
         ),
     ] = None,
     until: Annotated[Time, Query(description="Finished before this time.")] = None,
