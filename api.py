@@ -214,6 +214,8 @@ async def forget_contact(
 ) -> Response:
     """Erase a customer whole: reviews, words, an unfinished conversation, and the number itself."""
     contact = whatsapp.contact_of(contact)
+    if not contact:
+        raise HTTPException(422, "The contact is missing.")
     forgotten = await in_time(forgetting.forget_contact, here.store, contact, here.forgetting_key)
     if forgotten is None:
         raise HTTPException(404, "Nothing is known of this contact.")

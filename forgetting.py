@@ -12,10 +12,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import message_log
+import schema
 from database import OUTAGES, Away, Database, open_database, utc_now
 from logs import describe, logger, masked
 from models import LoggedMessage, Review, UnfinishedConversation
-from schema import CannotStart
+from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
 from stores import Store, open_store
 from whatsapp import contact_of
@@ -30,10 +31,10 @@ def erase_review(database: Database, review_id: int) -> bool:
         conversation_id = connection.scalar(
             sa.select(Review.conversation_id).where(Review.id == review_id)
         )
+        # Messages before reviews, as everywhere: who erase at once wait, and don't deadlock.
+        which = LoggedMessage.conversation_id == conversation_id
+        message_log.erase_words(connection, which, utc_now())
         gone = connection.execute(sa.delete(Review).where(Review.id == review_id)).rowcount > 0
-        if gone:
-            which = LoggedMessage.conversation_id == conversation_id
-            message_log.erase_words(connection, which, utc_now())
     if gone:
         logger.info("review erased review=%d conversation=%s", review_id, conversation_id)
     return gone
@@ -77,20 +78,23 @@ def forget_contact(store: Store, contact: str, key: str) -> Forgotten | None:
 
 
 def _forget(connection: Connection, contact: str, key: str) -> Forgotten | None:
-    now = utc_now()
-    ended = message_log.end_unfinished(connection, contact, now)
-    of_contact = LoggedMessage.contact_number == contact
-    message_log.erase_words(connection, of_contact, now)
-    messages = connection.execute(
-        sa.update(LoggedMessage)
-        .where(of_contact)
-        .values(contact_number=message_log.pseudonym(contact, key))
+    """Let one statement decide which messages are forgotten, and all else follow from it.
+
+    A process that does not see our hold may commit between two statements.
+    """
+    name = message_log.pseudonym(contact, key)
+    messages = message_log.forget(connection, contact, name, utc_now())
+    logged = sa.select(LoggedMessage).where(
+        LoggedMessage.conversation_id == Review.conversation_id,
+        LoggedMessage.contact_number == contact,
+    )
+    reviews = connection.execute(
+        sa.delete(Review).where(Review.contact_number == contact, ~logged.exists())
     ).rowcount
-    reviews = connection.execute(sa.delete(Review).where(Review.contact_number == contact)).rowcount
     connection.execute(
         sa.delete(UnfinishedConversation).where(UnfinishedConversation.contact_number == contact)
     )
-    return Forgotten(reviews, messages - ended) if reviews or messages else None
+    return Forgotten(reviews, messages) if reviews or messages else None
 
 
 def main() -> None:
@@ -99,6 +103,11 @@ def main() -> None:
     try:
         settings = Settings.load()
         database = open_database(settings.database_url)
+        if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
+            sys.exit(
+                f"Nothing is forgotten: the database has schema {version}, this program needs"
+                f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
+            )
         # The memory store is its one process's; the log tells that what was said here is over.
         kind = settings.conversation_store.replace("memory", "database")
         store = open_store(kind, database, settings.conversation_ttl, settings.redis_url)

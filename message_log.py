@@ -79,18 +79,39 @@ def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: date
     return erased.rowcount
 
 
-def end_unfinished(connection: Connection, contact: str, now: datetime) -> bool:
-    """Take the place at which the contact's unfinished conversation would go on, if it has one.
+def forget(connection: Connection, contact: str, name: str, now: datetime) -> int:
+    """Take words and number out of a contact's messages; return of how many. `name` stays.
 
-    A store that still remembers it collides there, and asks the log. Say whether there was one.
+    The place at which an unfinished conversation would go on is taken: a store that still
+    remembers it collides there, and asks the log. Raises IntegrityError where it went on just now.
     """
-    for last in _find_latest(connection, [contact]):
-        if not last.finished and last.erased_at is None:
-            sid = f"end-{uuid.uuid4().hex}"
+    forgotten = connection.execute(
+        sa.update(LoggedMessage)
+        .where(LoggedMessage.contact_number == contact)
+        .values(
+            contact_number=name,
+            body="",
+            reply="",
+            media=[],
+            erased_at=sa.func.coalesce(LoggedMessage.erased_at, now),
+        )
+    ).rowcount
+    rows = connection.execute(
+        sa.select(LoggedMessage)
+        .where(LoggedMessage.contact_number == name)
+        .order_by(LoggedMessage.position)
+    )
+    for last in {row.conversation_id: row for row in rows}.values():
+        if not last.finished and not last.message_sid.startswith(END):
+            message = Message(f"{END}{uuid.uuid4().hex}", name, "")
             turn = Turn(Conversation(last.conversation_id, position=last.position + 1), "")
-            append(connection, [(Message(sid, contact, ""), turn, now)])
-            return True
-    return False
+            append(connection, [(message, turn, now)])
+            erase_words(connection, LoggedMessage.message_sid == message.sid, now)
+    return forgotten
+
+
+END = "end-"
+"""How the SID begins of what takes the next place in a forgotten conversation."""
 
 
 def pseudonym(contact: str, key: str) -> str:
@@ -111,21 +132,20 @@ def rebuild_conversations(
 ) -> dict[str, Conversation | None]:
     """Replay each contact's latest conversation; None where it is over, idle or was never begun."""
     found: dict[str, Conversation | None] = dict.fromkeys(contacts)
-    going_on = [
-        row.conversation_id
+    going_on = {
+        row.conversation_id: row.contact_number
         for row in _find_latest(connection, contacts)
         if not row.finished and row.erased_at is None and row.received_at >= idle_since
-    ]
+    }
     if going_on:
         rows = connection.execute(
             sa.select(LoggedMessage)
             .where(LoggedMessage.conversation_id.in_(going_on))
-            .order_by(LoggedMessage.contact_number, LoggedMessage.position)
+            .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
         )
-        # One conversation each: the latest.
-        for contact, messages in groupby(map(as_message, rows), attrgetter("contact")):
-            end = replay(messages)[-1].conversation
-            found[contact] = None if end.state is State.START else end
+        for conversation_id, messages in groupby(rows, attrgetter("conversation_id")):
+            end = replay(map(as_message, messages))[-1].conversation
+            found[going_on[conversation_id]] = None if end.state is State.START else end
     return found
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 import message_log
-from database import OUTAGES, Database, utc_now
+from database import Database, utc_now
 from logs import describe, logger
 from models import LoggedMessage, UnfinishedConversation
 
@@ -27,7 +27,7 @@ class Retention:
     def __init__(self, database: Database, kept: timedelta | None, ttl: timedelta) -> None:
         self._database = database
         # A conversation that may still go on is not old: its next turn needs its words.
-        self._kept = kept and max(kept, ttl)
+        self._kept = None if kept is None else max(kept, ttl)
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -48,8 +48,8 @@ class Retention:
             try:
                 erased = self.erase_some()
                 pause = self.BETWEEN_STEPS_SECONDS if erased else self.BETWEEN_ROUNDS_SECONDS
-            except OUTAGES as error:
-                logger.warning("retention waits for the database: %s", describe(error))
+            except Exception as error:  # whatever it is, the next round may go well
+                logger.error("retention tries again in a minute: %s", describe(error))
                 pause = 60.0
 
     def erase_some(self) -> int:
