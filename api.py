@@ -26,7 +26,7 @@ from api_answers import (
     write_reviews,
     write_stats,
 )
-from api_filters import Chosen, unfit
+from api_filters import Chosen, refuse_unknown, unfit
 from listing import Cursor, Filter
 from services import Here, Services, in_time
 
@@ -36,7 +36,9 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter()
-owners = APIRouter(dependencies=[Depends(require_owner)], responses=_REFUSALS)
+owners = APIRouter(
+    dependencies=[Depends(require_owner), Depends(refuse_unknown)], responses=_REFUSALS
+)
 """The routes that need the key."""
 
 
@@ -147,7 +149,7 @@ async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Respons
 
 
 def _digits(text: str) -> str:
-    if not re.fullmatch("[0-9]+", text):  # or "1.0" and "+1" would do to erase review 1
+    if not re.fullmatch("[1-9][0-9]*", text):  # or "1.0" and "+1" would do to erase review 1
         raise ValueError("must be a whole number")
     return text
 
@@ -213,6 +215,8 @@ async def forget_contact(
     contact: Annotated[str, Path(description="As in `contact_number`: `+15551234567`.")],
 ) -> Response:
     """Erase a customer whole: reviews, words, an unfinished conversation, and the number itself."""
+    if not whatsapp.clean(contact) or whatsapp.clean(contact) != contact.strip():
+        raise HTTPException(422, "No contact is like this.")
     contact = whatsapp.contact_of(contact)
     if not contact:
         raise HTTPException(422, "The contact is missing.")

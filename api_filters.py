@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
 from listing import Filter
-from reviews import fold
 
 
 def _without_nul(text: str) -> str:
@@ -42,8 +41,21 @@ Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without
 Time = Annotated[datetime | None, BeforeValidator(_read_time)]
 
 
+async def refuse_unknown(request: Request) -> None:
+    """Refuse a parameter that the route does not have, or that comes twice. Raises 422.
+
+    Without the filter that was meant, the answer would be everything.
+    """
+    known = _KNOWN.get(request.scope["route"].path, frozenset())
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if name not in known:
+            raise unfit(name, values[0], f"not among {', '.join(sorted(known)) or 'none'}")
+        if len(values) > 1:
+            raise unfit(name, values, "may come once only")
+
+
 async def _filter(
-    request: Request,
     product: Annotated[Text, Query(description="This product, to the letter.")] = None,
     status: Annotated[Text, Query(description="This delivery status.")] = None,
     contact: Annotated[
@@ -65,28 +77,19 @@ async def _filter(
     ] = None,
     until: Annotated[Time, Query(description="Finished before this time.")] = None,
 ) -> Filter:
-    # Without a filter that was meant, the answer would be everything.
-    known = _NAMES | _OTHERS.get(request.scope["route"].path, set())
-    for name in request.query_params:
-        values = request.query_params.getlist(name)
-        if name not in known:
-            raise unfit(name, values[0], f"not among {', '.join(sorted(known))}")
-        if len(values) > 1:
-            raise unfit(name, values, "may come once only")
-    # But an empty value is that of a form's field left empty.
-    number = _only_if_given("contact", contact, whatsapp.contact_of(contact or ""))
-    words = _only_if_given("q", q, fold(whatsapp.clean(q or "")))
-    return Filter(product or None, status or None, number, words, since, until)
+    # An empty value is that of a form's field left empty.
+    number, words = whatsapp.contact_of(contact or ""), whatsapp.clean(q or "")
+    for name, given, meant in (("contact", contact, number), ("q", (q or "").strip(), words)):
+        if given and not meant:
+            raise unfit(name, given, "nothing is left of it without what no review has")
+    return Filter(product or None, status or None, number or None, words or None, since, until)
 
-
-def _only_if_given(name: str, given: str | None, meant: str) -> str | None:
-    if given and not given.isspace() and not meant:
-        raise unfit(name, given, "nothing is left of it without what no review has")
-    return meant or None
-
-
-_NAMES = {"product", "status", "contact", "q", "since", "until"}
-_OTHERS = {"/api/reviews": {"limit", "cursor"}}
-"""What else a route's query may have."""
 
 Chosen = Annotated[Filter, Depends(_filter)]
+
+_FILTERS = frozenset({"product", "status", "contact", "q", "since", "until"})
+_KNOWN = {
+    "/api/reviews": _FILTERS | {"limit", "cursor"},
+    "/api/reviews.csv": _FILTERS,
+    "/api/stats": _FILTERS,
+}

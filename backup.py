@@ -3,6 +3,7 @@
 PostgreSQL has pg_dump and pg_restore for that.
 """
 
+import argparse
 import os
 import sqlite3
 import sys
@@ -12,14 +13,17 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from checker import check
-from database import OUTAGES, open_database
+from database import OUTAGES, name_of, open_database
 from logs import describe
 from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
+
+
+NAMES_OF_SQLITE = ("-journal", "-wal", "-shm", ".lock")
+"""What is put behind the database's name for files that go with it."""
 
 
 class Refused(Exception):
@@ -35,8 +39,12 @@ def back_up(database: Path, copy: Path) -> int:
     _insist_on_new(copy)
     if not database.is_file():
         raise Refused(f"There is no database {database} yet.")
+    if copy.resolve() in [Path(f"{database}{end}") for end in NAMES_OF_SQLITE]:
+        raise Refused(f"{copy} is a name that the database needs for itself.")
     with closing(_open(database)) as source:
-        return _copy(source, copy)
+        reviews = _insist_on_sound(source, database)
+        _copy(source, copy)
+    return reviews
 
 
 def restore(copy: Path, database: Path) -> Path | None:
@@ -51,18 +59,39 @@ def restore(copy: Path, database: Path) -> Path | None:
         raise Refused(f"{copy} is the database itself.")
     with closing(_open(copy, "ro")) as source:
         _insist_on_sound(source, copy)
+        _try_out(source, database.parent)
         if not database.exists():
             # SQLite would take what a lost database left in them for changes to the new one.
             for end in ("-wal", "-journal"):
                 _insist_on_new(database.with_name(database.name + end))
             _copy(source, database)
+            with closing(_open(database)) as target:
+                target.execute("PRAGMA journal_mode=WAL")
             return None
-        kept = database.with_name(f"{database.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.replaced")
-        _insist_on_new(kept)
+        now = datetime.now(UTC)
+        kept = database.with_name(f"{database.name}.{now:%Y%m%dT%H%M%S.%f}.replaced")
         with closing(_open(database)) as target, _alone_in(target):
-            _copy(target, kept, check=False)
-            source.backup(target)  # one transaction: all of it or nothing, whatever crashes
+            _copy(target, kept)
+            try:
+                source.backup(target)  # one transaction: all of it or nothing, whatever crashes
+            except BaseException:
+                kept.unlink()
+                raise
     return kept
+
+
+def _try_out(source: sqlite3.Connection, folder: Path) -> None:
+    """Bring a copy of the copy up to date, and replay its log. Raises Refused where that fails."""
+    with tempfile.TemporaryDirectory(prefix="restore-", dir=folder) as beside:
+        trial = Path(beside) / "trial.db"
+        _copy(source, trial)
+        database = open_database(f"sqlite:///{trial}")
+        try:
+            check(database)
+        except (CannotStart, DBAPIError, *OUTAGES) as error:
+            raise Refused(f"It can't be used: {describe(error)}") from None
+        finally:
+            database.close()
 
 
 def _open(file: Path, mode: str = "rw") -> sqlite3.Connection:
@@ -70,22 +99,22 @@ def _open(file: Path, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
 
 
-def _copy(source: sqlite3.Connection, copy: Path, *, check: bool = True) -> int:
+def _copy(source: sqlite3.Connection, copy: Path) -> None:
     """Copy under another name first: a file with the name of the copy is a whole one."""
+    _insist_on_new(copy)
     handle, name = tempfile.mkstemp(prefix=f"{copy.name}.", suffix=".partial", dir=copy.parent)
     os.close(handle)
     partial = Path(name)
     try:
         with closing(_open(partial)) as target:
             target.execute("PRAGMA synchronous=FULL")
+            target.execute("PRAGMA journal_mode=OFF")  # what fails here is thrown away
             source.backup(target)  # in one step, so of one moment
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
-            reviews = _insist_on_sound(target, copy) if check else 0
         _insist_on_new(copy)
         partial.rename(copy)
     finally:
         partial.unlink(missing_ok=True)
-    return reviews
 
 
 @contextmanager
@@ -99,6 +128,8 @@ def _alone_in(database: sqlite3.Connection) -> Iterator[None]:
         database.execute("BEGIN EXCLUSIVE")
         database.execute("COMMIT")
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise
         raise Refused(f"Something has the database open ({error}): stop the service.") from None
     except sqlite3.DatabaseError as error:
         raise Refused(
@@ -122,12 +153,13 @@ def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
     """Count the reviews. Raises Refused where it is no sound database that we could use."""
     try:
         [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
-        [reviews] = connection.execute("SELECT count(*) FROM reviews").fetchone()
+        [reviews] = connection.execute("SELECT count(product_review) FROM reviews").fetchone()
         # An earlier program's database has no version: the next start adopts it.
         if connection.execute("PRAGMA table_info(alembic_version)").fetchall():
             [version] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         else:
             version = ""
+        version = str(version)
     except (sqlite3.DatabaseError, TypeError) as error:
         raise Refused(f"{file} is not a sound database of this program's: {error}") from None
     if state != "ok":
@@ -138,10 +170,11 @@ def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
 
 
 def main() -> None:
-    word, *names = sys.argv[1:]
-    if len(names) != 1:
-        sys.exit(f"Say which file: python3 run.py {word} FILE")
-    copy = Path(names[0])
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("word", choices=["backup", "restore"])
+    parser.add_argument("file", metavar="FILE", type=Path)
+    options = parser.parse_args()
+    word, copy = options.word, options.file
     try:
         settings = Settings.load()
         database = open_database(settings.database_url)
@@ -159,10 +192,7 @@ def main() -> None:
     tell(f"Restored from {copy}.")
     if kept is not None:
         tell(f"What was there before is kept in {kept}.")
-    try:
-        found = check(database)
-    except (CannotStart, DBAPIError, *OUTAGES) as error:
-        sys.exit(f"It can't be used: {describe(error)}")
+    found = check(database)
     tell(f"It has {found.reviews} reviews and {found.messages} messages.")
     if found.problems:
         sys.exit("It has problems: python3 run.py check-data tells them.")
@@ -173,8 +203,7 @@ def tell(line: str) -> None:
 
 
 def _advice_for_postgresql(url: str) -> str:
-    without_password = make_url(url).set(drivername="postgresql")._replace(password=None)
-    place = without_password.render_as_string()
+    place = name_of(url)
     return (
         f"The database is PostgreSQL, which has programs of its own for that:\n"
         f"  pg_dump --format=custom --file=FILE {place}\n"

@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row, make_url
+from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 import message_log
 import schema
 from conversation import RULES_VERSION, Conversation, Turn, replay
-from database import OUTAGES, Database, open_database, utc_now
+from database import OUTAGES, Database, name_of, open_database, utc_now
 from logs import describe
 from models import LoggedMessage, Review, UnfinishedConversation
 from schema import SCHEMA_VERSION
@@ -222,7 +222,7 @@ def main() -> None:
         settings = Settings.load()
     except SettingsError as error:
         sys.exit(str(error))
-    place = make_url(settings.database_url).render_as_string(hide_password=True)
+    place = name_of(settings.database_url)
     keeps = settings.conversation_store == "database"
     try:
         database = open_database(settings.database_url)

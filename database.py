@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.util import immutabledict
 
 import schema
 from logs import describe
@@ -184,6 +185,14 @@ def open_database(url: str) -> Database:
     )
     event.listen(engine, "handle_error", _recognise_outage)
     return Database(engine)
+
+
+def name_of(url: str) -> str:
+    """Name the database at `url` without the secrets that the URL may have."""
+    parsed = make_url(url)._replace(password=None, query=immutabledict())
+    if parsed.get_backend_name() in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql")
+    return parsed.render_as_string()
 
 
 def normalise_url(url: str) -> URL:

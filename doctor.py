@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+import csv_export
 import message_log
 import schema
 import whatsapp
-from database import OUTAGES, Database, open_database, utc_now
+from database import OUTAGES, Database, name_of, open_database, utc_now
 from logs import describe
 from models import LoggedMessage
 from redis_client import RedisClient
@@ -75,21 +76,21 @@ def _others_can_read(file: Path) -> bool:
 
 
 def _look_at_database(database: Database, settings: Settings) -> Iterator[Finding]:
-    place = make_url(settings.database_url).render_as_string(hide_password=True)
-    if database.file is not None:
-        yield from _look_at_file(database.file)
-        if not database.file.exists():
-            return
+    place = name_of(settings.database_url)
     try:
+        if database.file is not None:
+            yield from _look_at_file(database.file)
+            if not database.file.exists():
+                return
         version = schema.schema_version(database.engine)
         yield Finding("database", f"{place} answers")
-        yield from _look_at_schema(version)
+        yield from _look_at_schema(database, version)
         if version == SCHEMA_VERSION:
             with database.write() as connection:
                 message_log.prove_writable(connection)
             yield Finding("database", "a message can be written")
             yield from _look_at_clock(database)
-    except (DBAPIError, *OUTAGES) as error:
+    except (OSError, DBAPIError, *OUTAGES) as error:
         yield problem(
             "database",
             f"{place} can't be used: {describe(error)}",
@@ -116,13 +117,21 @@ def _look_at_file(file: Path) -> Iterator[Finding]:
         )
 
 
-def _look_at_schema(version: str | None) -> Iterator[Finding]:
+def _look_at_schema(database: Database, version: str | None) -> Iterator[Finding]:
     if version == SCHEMA_VERSION:
         yield Finding("schema", f"up to date ({version})")
+    elif version is None and not sa.inspect(database.engine).has_table("reviews"):
+        yield Finding("schema", "no tables yet: the first start makes them")
+    elif version is None and _columns_of_reviews(database) != set(csv_export.COLUMNS):
+        yield problem(
+            "schema",
+            "there is a table reviews of another program, with other columns than we know",
+            "Rename that table, or use another database.",
+        )
     elif version is None or version < SCHEMA_VERSION:
         yield Finding(
             "schema",
-            f"{version or 'no tables yet'}, this program needs {SCHEMA_VERSION}",
+            f"{version or 'an earlier program made it'}, this one needs {SCHEMA_VERSION}",
             "The next start brings it up to date; back it up before.",
         )
     else:
@@ -131,6 +140,10 @@ def _look_at_schema(version: str | None) -> Iterator[Finding]:
             f"{version}, made by a newer program than this, which knows {SCHEMA_VERSION}",
             "Install the newer program again, or restore the backup made before it.",
         )
+
+
+def _columns_of_reviews(database: Database) -> set[str]:
+    return {column["name"] for column in sa.inspect(database.engine).get_columns("reviews")}
 
 
 def _look_at_clock(database: Database) -> Iterator[Finding]:
@@ -208,7 +221,10 @@ def _look_at_signature(settings: Settings, ask_public_url: bool) -> Iterator[Fin
         yield problem("signature", "PUBLIC_URL is not set", "Set it to the address Twilio calls.")
     else:
         for number, token in enumerate(settings.twilio_auth_token, start=1):
-            yield _try_signature(settings, settings.public_url, f"token {number}", token, 204)
+            found = _try_signature(settings, settings.public_url, f"token {number}", token, 204)
+            yield found
+            if found.is_problem:
+                return
         yield _try_signature(settings, settings.public_url, "a forged signature", "forged", 403)
 
 
@@ -221,19 +237,22 @@ def _try_signature(
         "AccountSid": settings.twilio_account_sid or ACCOUNT_SID,
         "MessageStatus": "sent",
     }
+    path = f"{whatsapp.STATUS_CALLBACK}?review={whatsapp.NO_REVIEW}"
+    parts = urlsplit(public_url)
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     try:
         with httpx.Client(base_url=public_url, timeout=ASKING_SECONDS, trust_env=False) as client:
-            response = Simulator(client, token, public_url).post(whatsapp.STATUS_CALLBACK, form)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+            response = Simulator(client, token, public_url).post(path, form)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return problem(
             "signature",
-            f"{public_url} can't be reached: {describe(error)}",
+            f"{place} can't be reached: {describe(error)}",
             "Is its name known, its certificate valid, the proxy or tunnel running?",
         )
     status = response.status_code
     if status == expected:
         verdict = "believed" if expected == 204 else "refused"
-        return Finding("signature", f"{what} is {verdict} at {public_url}")
+        return Finding("signature", f"{what} is {verdict} at {place}")
     if expected == 403:
         advice = "Whatever answers there checks no signature: it is not this installation."
     elif status == 403:
@@ -241,13 +260,17 @@ def _try_signature(
             "PUBLIC_URL must be what Twilio calls, to the letter, and TWILIO_AUTH_TOKEN what the"
             " service was started with; the proxy must hand on path and query as they come."
         )
-    elif response.is_redirect:
-        advice = f"Twilio loses its form there: set PUBLIC_URL to {response.headers['location']}"
+    elif response.has_redirect_location:
+        where = urljoin(public_url + path, response.headers["location"]).partition("?")[0]
+        advice = (
+            "Twilio loses its form on the way: set PUBLIC_URL to"
+            f" {where.removesuffix(whatsapp.STATUS_CALLBACK)}"
+        )
     elif status >= 500:
         advice = "Does the service run behind the proxy, and is its database there?"
     else:
         advice = "Something else answers there: look at host, port and prefix of PUBLIC_URL."
-    return problem("signature", f"{what} is answered {status} at {public_url}", advice)
+    return problem("signature", f"{what} is answered {status} at {place}", advice)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import message_log
+import reviews
 import schema
 from database import OUTAGES, Away, Database, open_database, utc_now
 from logs import describe, logger, masked
@@ -34,7 +35,7 @@ def erase_review(database: Database, review_id: int) -> bool:
         # Messages before reviews, as everywhere: who erase at once wait, and don't deadlock.
         which = LoggedMessage.conversation_id == conversation_id
         message_log.erase_words(connection, which, utc_now())
-        gone = connection.execute(sa.delete(Review).where(Review.id == review_id)).rowcount > 0
+        gone = reviews.erase(connection, review_id)
     if gone:
         logger.info("review erased review=%d conversation=%s", review_id, conversation_id)
     return gone
@@ -54,6 +55,8 @@ def forget_contact(store: Store, contact: str, key: str) -> Forgotten | None:
     The log keeps a pseudonym in the number's place, made with `key` (Settings.forgetting_key).
     Raises one of database.OUTAGES.
     """
+    if contact.startswith(message_log.FORGOTTEN):
+        return None
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         try:
@@ -82,23 +85,20 @@ def _forget(connection: Connection, contact: str, key: str) -> Forgotten | None:
 
     A process that does not see our hold may commit between two statements.
     """
+    if connection.dialect.name == "postgresql":  # who waits here may hold up the writer
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
     name = message_log.pseudonym(contact, key)
     messages = message_log.forget(connection, contact, name, utc_now())
-    logged = sa.select(LoggedMessage).where(
-        LoggedMessage.conversation_id == Review.conversation_id,
-        LoggedMessage.contact_number == contact,
-    )
-    reviews = connection.execute(
-        sa.delete(Review).where(Review.contact_number == contact, ~logged.exists())
-    ).rowcount
+    gone = reviews.forget(connection, contact)
     connection.execute(
         sa.delete(UnfinishedConversation).where(UnfinishedConversation.contact_number == contact)
     )
-    return Forgotten(reviews, messages) if reviews or messages else None
+    return Forgotten(gone, messages) if gone or messages else None
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or not (contact := contact_of(sys.argv[1])):
+    contact = contact_of(sys.argv[1]) if len(sys.argv) == 2 else ""
+    if not contact or contact.startswith("-"):
         sys.exit("Say whom to forget: python3 run.py forget +15551234567")
     try:
         settings = Settings.load()
@@ -109,13 +109,13 @@ def main() -> None:
                 f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
             )
         # The memory store is its one process's; the log tells that what was said here is over.
-        kind = settings.conversation_store.replace("memory", "database")
+        kind = "redis" if settings.conversation_store == "redis" else "database"
         store = open_store(kind, database, settings.conversation_ttl, settings.redis_url)
         forgotten = forget_contact(store, contact, settings.forgetting_key)
     except SettingsError as error:
         sys.exit(str(error))
     except (CannotStart, DBAPIError, *OUTAGES) as error:
-        sys.exit(f"Nothing is forgotten, the database can't be used: {describe(error)}")
+        sys.exit(f"That failed, so run it again: {describe(error)}")
     if forgotten is None:
         sys.exit(f"Nothing is known of {contact}.")
     print(  # noqa: T201 - this is what people run it for

@@ -84,4 +84,5 @@ class _WithoutNumbers(logging.Filter):
 
 
 def _cut_path(path: str) -> str:
-    return re.sub("(?<=/api/contacts/).*", "…", path.partition("?")[0])
+    path = re.sub("(?<=/api/contacts/).*", "…", path.partition("?")[0])
+    return re.sub("[0-9]{7,}", "…", path)  # a mistyped path may have the number as well

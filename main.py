@@ -47,8 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await to_thread.run_sync(collector.start, _end_process, limiter=own_thread)
         retention.start()
         yield
-        await to_thread.run_sync(retention.close, limiter=own_thread)
         await to_thread.run_sync(collector.close, limiter=own_thread)
+        await to_thread.run_sync(retention.close, limiter=own_thread)
         database.close()
 
     app = FastAPI(

@@ -11,10 +11,18 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
+from sqlalchemy.orm import aliased
 
 from conversation import RULES_VERSION, Conversation, Message, State, Turn, replay, take_turn
 from database import utc_now
 from models import LoggedMessage
+
+END = "end-"
+"""How the SID begins of what takes the next place in a forgotten conversation."""
+
+
+FORGOTTEN = "forgotten-"
+"""How a pseudonym begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,25 @@ def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: date
     return erased.rowcount
 
 
+def find_old(connection: Connection, before: datetime, most: int) -> set[str]:
+    """Find conversations with words, of which no message is newer; look at `most` messages."""
+    newer = aliased(LoggedMessage)
+    query = (
+        sa.select(LoggedMessage.conversation_id)
+        .where(
+            LoggedMessage.erased_at.is_(None),
+            LoggedMessage.received_at < before,
+            ~sa.exists().where(
+                newer.conversation_id == LoggedMessage.conversation_id,
+                newer.received_at >= before,
+            ),
+        )
+        .order_by(LoggedMessage.received_at)
+        .limit(most)
+    )
+    return set(connection.scalars(query))
+
+
 def forget(connection: Connection, contact: str, name: str, now: datetime) -> int:
     """Take words and number out of a contact's messages; return of how many. `name` stays.
 
@@ -110,14 +137,10 @@ def forget(connection: Connection, contact: str, name: str, now: datetime) -> in
     return forgotten
 
 
-END = "end-"
-"""How the SID begins of what takes the next place in a forgotten conversation."""
-
-
 def pseudonym(contact: str, key: str) -> str:
     """Name a forgotten contact: still told from others, by nobody without `key` told who it was."""
     digest = hmac.digest(key.encode(), contact.encode(), "sha256")
-    return f"forgotten-{digest.hex()}"
+    return f"{FORGOTTEN}{digest.hex()}"
 
 
 def prove_writable(connection: Connection) -> None:
@@ -152,14 +175,16 @@ def rebuild_conversations(
 def find_ends(
     connection: Connection, conversations: Mapping[str, Conversation]
 ) -> dict[str, Conversation]:
-    """Pick those contacts' conversations whose last message, as far as they know, is in the log."""
-    places = [(c.id, c.position) for c in conversations.values()]
-    if not places:
+    """Pick those contacts' conversations that end in the log where they think they do."""
+    ends = {(c.id, c.position) for c in conversations.values()}
+    if not ends:
         return {}
+    next_places = {(id_, position + 1) for id_, position in ends}
     rows = connection.execute(
         sa.select(LoggedMessage.conversation_id, LoggedMessage.position).where(
-            sa.tuple_(LoggedMessage.conversation_id, LoggedMessage.position).in_(places),
-            LoggedMessage.erased_at.is_(None),
+            sa.tuple_(LoggedMessage.conversation_id, LoggedMessage.position).in_(
+                [*ends, *next_places]
+            ),
         )
     )
     logged = {(row.conversation_id, row.position) for row in rows}
@@ -167,6 +192,7 @@ def find_ends(
         contact: conversation
         for contact, conversation in conversations.items()
         if (conversation.id, conversation.position) in logged
+        and (conversation.id, conversation.position + 1) not in logged
     }
 
 

@@ -1,11 +1,10 @@
 """RETENTION_DAYS: the words of old conversations leave the log, in steps that disturb nobody."""
 
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import aliased
 
 import message_log
 from database import Database, utc_now
@@ -26,8 +25,9 @@ class Retention:
 
     def __init__(self, database: Database, kept: timedelta | None, ttl: timedelta) -> None:
         self._database = database
-        # A conversation that may still go on is not old: its next turn needs its words.
-        self._kept = None if kept is None else max(kept, ttl)
+        # A conversation that may still go on is not old: its next turn needs its words. A minute
+        # more, as a turn that began within the time may be committing yet.
+        self._kept = None if kept is None else max(kept, ttl + timedelta(minutes=1))
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -37,10 +37,10 @@ class Retention:
             self._thread.start()
 
     def close(self) -> None:
-        """End after the present step."""
+        """End after the present step, or without waiting for a database that does not answer."""
         self._closed.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
         pause = 0.0
@@ -60,7 +60,8 @@ class Retention:
         if self._kept is None:
             return 0
         now = utc_now()
-        old = self._find_old(now - self._kept)
+        with self._database.read() as connection:
+            old = message_log.find_old(connection, now - self._kept, self.STEP)
         if not old:
             return 0
         with self._database.write() as connection:
@@ -76,25 +77,6 @@ class Retention:
             )
         logger.info("retention: words erased messages=%d", erased)
         return erased
-
-    def _find_old(self, before: datetime) -> set[str]:
-        """Find conversations of which no message is newer than `before`."""
-        newer = aliased(LoggedMessage)
-        query = (
-            sa.select(LoggedMessage.conversation_id)
-            .where(
-                LoggedMessage.erased_at.is_(None),
-                LoggedMessage.received_at < before,
-                ~sa.exists().where(
-                    newer.conversation_id == LoggedMessage.conversation_id,
-                    newer.received_at >= before,
-                ),
-            )
-            .order_by(LoggedMessage.received_at)
-            .limit(self.STEP)
-        )
-        with self._database.read() as connection:
-            return set(connection.scalars(query))
 
     def _is_ours(self, connection: Connection) -> bool:
         """Have one worker at a time do it, so that none waits for another's rows."""

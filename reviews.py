@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from conversation import FinishedReview
-from models import Review
+from models import LoggedMessage, Review
 
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
@@ -42,6 +42,24 @@ def _row(
         "updated_at": finished_at,
         "search_text": search_text(review.product_name, review.user_name, review.product_review),
     }
+
+
+def erase(connection: Connection, review_id: int) -> bool:
+    """Erase a review; say whether there was one. Its conversation's words are the log's affair."""
+    return connection.execute(sa.delete(Review).where(Review.id == review_id)).rowcount > 0
+
+
+def forget(connection: Connection, contact: str) -> int:
+    """Erase a contact's reviews, save those whose messages still have the number; return how many.
+
+    Such a one was finished after the log had forgotten the contact.
+    """
+    logged = sa.select(LoggedMessage).where(
+        LoggedMessage.conversation_id == Review.conversation_id,
+        LoggedMessage.contact_number == contact,
+    )
+    which = (Review.contact_number == contact, ~logged.exists())
+    return connection.execute(sa.delete(Review).where(*which)).rowcount
 
 
 def search_text(*parts: str) -> str:

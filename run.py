@@ -65,7 +65,7 @@ def main(arguments: "list[str]") -> int:
         return serve([])
     word, rest = arguments[0], arguments[1:]
     if word in ("backup", "restore"):
-        rest = [os.path.join(started_in, file) for file in rest]
+        rest = [file if file.startswith("-") else os.path.join(started_in, file) for file in rest]
     if word in ("help", "-h", "--help"):
         print(HELP)
         return 0

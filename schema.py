@@ -24,19 +24,19 @@ class CannotStart(Exception):
 def migrate(engine: Engine) -> None:
     """Bring the schema up to date, or do nothing if it is. Raises CannotStart if it is newer."""
     version = schema_version(engine)
+    if version == SCHEMA_VERSION:
+        return
     if version is not None and version > SCHEMA_VERSION:
         raise CannotStart(
             f"The database has schema {version}, this program knows {SCHEMA_VERSION} at most:"
             " install the newer program again, or restore the backup made before it."
         )
-    if engine.dialect.name == "sqlite":
-        _choose_write_ahead_log(engine)
-    if version == SCHEMA_VERSION:
-        return
     # Here only: importing Alembic takes a second that an up-to-date start need not pay.
     from alembic import command
     from alembic.config import Config
 
+    if engine.dialect.name == "sqlite":
+        _choose_write_ahead_log(engine)
     config = Config()
     config.set_main_option("script_location", str(FOLDER / "migrations").replace("%", "%%"))
     with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
@@ -52,8 +52,7 @@ def migrate(engine: Engine) -> None:
 def _choose_write_ahead_log(engine: Engine) -> None:
     """Choose WAL, a property of the file that can't be chosen inside a transaction.
 
-    Not for new files alone: a backup that somebody copied back comes without. Where another
-    process chooses it at this moment SQLite does not wait, so we do.
+    Where another process chooses it at this moment SQLite does not wait, so we do.
     """
     end = time.monotonic() + WAL_SECONDS
     while True:
@@ -72,5 +71,5 @@ def schema_version(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
-        version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return version
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return None if version is None else str(version)

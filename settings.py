@@ -92,6 +92,9 @@ def _redis_url(url: str) -> str:
         raise ValueError("is not a URL such as redis://localhost:6379/0") from None
     if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
         raise ValueError("must begin with redis:// or rediss://, as in redis://localhost:6379/0")
+    allowed = {"unix": "db=[0-9]+", "rediss": "ssl_[a-z_]+=.+"}.get(parts.scheme, "$")
+    if not all(re.match(allowed, option) for option in parts.query.split("&") if option):
+        raise ValueError("has options behind its question mark other than ssl_… with rediss://")
     return url
 
 

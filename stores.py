@@ -217,10 +217,9 @@ class MemoryStore:
 class RedisStore:
     """Conversations in Redis, which need not be right: what it has lost the log still knows.
 
-    A contact that Redis knows nothing of is looked up in the log, under the database's own lock,
-    so that a conversation is never opened beside another; so is one of whom it knows what the log
-    does not (a backup was restored). What Redis gives that is behind the log collides there on
-    (conversation_id, position), and the recorder takes it again from the log.
+    Its lock keeps workers out of each other's way; the database's own lock makes it true, as a
+    worker may not reach Redis. What Redis says counts where it is the end of a conversation in the
+    log. For all else, and where Redis is away, the log is asked where the contact stands.
     """
 
     def __init__(
@@ -249,11 +248,13 @@ class RedisStore:
             changes: dict[str, bytes] = {}
             try:
                 with self._database.write() as connection:
-                    told = {contact: c for contact, c in before.items() if c is not None}
-                    known = message_log.find_ends(connection, told)
-                    unknown = before.keys() - known.keys()
-                    ours = _try_locks(self._database, connection, unknown)
-                    found = message_log.rebuild_conversations(connection, ours, idle_since)
+                    ours = set(_try_locks(self._database, connection, before.keys()))
+                    known = message_log.find_ends(
+                        connection, {c: told for c in ours if (told := before[c]) is not None}
+                    )
+                    found = message_log.rebuild_conversations(
+                        connection, ours - known.keys(), idle_since
+                    )
                     held = Held(connection, {**known, **found}, idle_since)
                     yield held
                     claim()
@@ -266,6 +267,10 @@ class RedisStore:
                 self._redis.write_and_unlock(values, changes, keep=self._ttl)
 
 
+MOST_MESSAGES = 2**31
+"""What the column of positions holds."""
+
+
 def _encode(conversation: Conversation, now: datetime) -> bytes:
     return json.dumps({**asdict(conversation), "updated_at": now.isoformat()}).encode()
 
@@ -276,9 +281,13 @@ def _decode(value: bytes, idle_since: datetime) -> Conversation | None:
         fields = json.loads(value)
         if datetime.fromisoformat(fields.pop("updated_at")) < idle_since:
             return None
-        return Conversation(**{**fields, "state": State(fields["state"])})
-    except (ValueError, TypeError, KeyError, AttributeError):
+        conversation = Conversation(**{**fields, "state": State(fields["state"])})
+        words = "\n".join([conversation.id, conversation.product_name, conversation.user_name])
+        words.encode()  # a lone surrogate is nothing that we have written
+        is_ours = "\0" not in words and 0 < conversation.position < MOST_MESSAGES
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    return conversation if is_ours else None
 
 
 def open_store(kind: str, database: Database, ttl: timedelta, redis_url: str | None) -> Store:

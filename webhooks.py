@@ -127,7 +127,7 @@ class CallbackHint:
         self._is_settled = False
 
     def notice(self, update: StatusUpdate) -> None:
-        if self._is_settled or update.by_hand:
+        if self._is_settled or update.by_hand or update.review == whatsapp.NO_REVIEW:
             return
         self._without_review += 1
         self._is_settled = update.review is not None or self._without_review == self.PATIENCE

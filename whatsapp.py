@@ -17,6 +17,8 @@ from logs import logger
 
 WEBHOOK = "/webhook"
 STATUS_CALLBACK = "/twilio-status-callback"
+NO_REVIEW = "none"
+"""What the doctor's callback names, to see whether a query arrives as it was signed."""
 
 MOST_BYTES = 128 * 1024
 MOST_FIELDS = 100

@@ -23,7 +23,7 @@ ALLOWED = {
     "redis_client": "logs",
     "listing": "models database reviews",
     "csv_export": "",
-    "forgetting": "database schema models message_log stores whatsapp settings",
+    "forgetting": "database schema models message_log reviews stores whatsapp settings",
     "retention": "database models message_log",
     "api_filters": "listing reviews whatsapp",
     "api_answers": "csv_export listing reviews whatsapp services",
@@ -43,7 +43,8 @@ ALLOWED = {
     "main": "settings database stores collector retention whatsapp access services"
     " webhooks api api_docs",
     "backup": "checker database schema settings",
-    "doctor": "database message_log models redis_client schema settings simulator whatsapp",
+    "doctor": "csv_export database message_log models redis_client schema settings simulator"
+    " whatsapp",
     "terminal": "settings simulator",
 }
 """What each room may import of ours; `logs` is open to all but those that import nothing."""

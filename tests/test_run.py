@@ -46,7 +46,8 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedP
     shutil.copy(RUN, folder)
     folder.joinpath("requirements.txt").touch()
     folder.joinpath("requirements-dev.txt").write_text("-r requirements.txt\n")
-    for module in ("uvicorn", "terminal", "checker", "pytest", "ruff", "mypy"):
+    ours = ("terminal", "checker", "doctor", "forgetting", "backup")
+    for module in ("uvicorn", *ours, "pytest", "ruff", "mypy"):
         folder.joinpath(f"{module}.py").write_text(STUB)
     half_made = [sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")]
     subprocess.run(half_made, check=True)
@@ -134,7 +135,8 @@ def old_pythons() -> list[str]:
 def test_help_lists_every_command(folder: Path, word: str) -> None:
     result = run(folder, word)
     assert result.returncode == 0
-    for command in ("[--port N]", "chat", "demo", "test", "check", "check-data", "help"):
+    commands = ("[--port N]", "chat", "demo", "test", "check", "check-data", "help")
+    for command in (*commands, "doctor", "forget +N", "backup F", "restore F"):
         assert f"python3 run.py {command} " in result.stdout
 
 
@@ -178,6 +180,9 @@ def test_what_to_open_and_to_try_is_said_before_serving(folder: Path) -> None:
         (["chat", "--help"], "terminal", ["chat", "--help"]),
         (["demo", "100"], "terminal", ["demo", "100"]),
         (["check-data", "--quiet"], "checker", ["--quiet"]),
+        (["doctor", "--signature"], "doctor", ["--signature"]),
+        (["forget", "+15551234567"], "forgetting", ["+15551234567"]),
+        (["backup"], "backup", ["backup"]),
     ],
 )
 def test_arguments_are_passed_on(
@@ -186,6 +191,17 @@ def test_arguments_are_passed_on(
     [call] = calls(run(folder, *words).stdout)
     assert call["in_venv"]
     assert (call["module"], call["arguments"]) == (module, arguments)
+
+
+@pytest.mark.parametrize("word", ["backup", "restore"])
+def test_a_copys_file_is_named_from_the_folder_one_is_in(
+    folder: Path, tmp_path: Path, word: str
+) -> None:
+    here, elsewhere = tmp_path.resolve() / "copy", tmp_path.anchor + "elsewhere"
+    for given, meant in [("copy", str(here)), (elsewhere, elsewhere), ("--help", "--help")]:
+        [call] = calls(run(folder, word, given, cwd=tmp_path).stdout)
+        assert call["folder"] == str(folder)
+        assert (call["module"], call["arguments"]) == ("backup", [word, meant])
 
 
 @pytest.mark.parametrize(
@@ -204,9 +220,17 @@ def test_the_terminal_is_local_unless_told_otherwise(
     assert call["environment"]["ENVIRONMENT"] == used
 
 
-@pytest.mark.parametrize("word", ["check-data", "test"])
-@pytest.mark.parametrize("given", [{}, {"ENVIRONMENT": "production"}])
-def test_the_checker_and_the_tests_see_the_environment_as_it_is(
+@pytest.mark.parametrize(
+    ("word", "given"),
+    [
+        ("check-data", {}),
+        *[
+            (word, {"ENVIRONMENT": "production"})
+            for word in ("check-data", "test", "doctor", "forget", "backup", "restore")
+        ],
+    ],
+)
+def test_the_other_words_see_the_environment_as_it_is(
     folder: Path, word: str, given: dict[str, str]
 ) -> None:
     [call] = calls(run(folder, word, env=given).stdout)
