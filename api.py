@@ -207,6 +207,7 @@ async def erase_review(here: Here, review_id: ReviewId) -> Response:
     status_code=204,
     responses={
         404: {"description": "Nothing is known of this contact (any more)."},
+        422: {"description": "No contact is like this."},
         **_FOREIGN,
     },
 )

@@ -21,7 +21,6 @@ from logs import describe
 from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
 
-
 NAMES_OF_SQLITE = ("-journal", "-wal", "-shm", ".lock")
 """What is put behind the database's name for files that go with it."""
 

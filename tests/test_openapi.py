@@ -77,7 +77,7 @@ ANSWERS = {
     ("GET", "/api/stats"): {200, 304, 401, 422},
     ("GET", "/api/reviews/{review_id}"): {200, 304, 401, 404, 422},
     ("DELETE", "/api/reviews/{review_id}"): {204, 401, 403, 404, 422},
-    ("DELETE", "/api/contacts/{contact}"): {204, 401, 403, 404},
+    ("DELETE", "/api/contacts/{contact}"): {204, 401, 403, 404, 422},
     ("GET", "/healthz"): {200},
     ("GET", "/readyz"): {200},
 }

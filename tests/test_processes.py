@@ -11,12 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from checker import check
 from database import open_database
 from simulator import Customer, NotAnswered, Simulator, message_form
 from terminal import read_examples
-from tests.servers import Uvicorn, serve, wait_until
+from tests.servers import Uvicorn, Valkey, serve, wait_until
 
 CUSTOMERS_AT_ONCE = 20
 Review = Mapping[str, str]
@@ -126,6 +127,32 @@ def test_workers_killed_under_load_lose_and_double_nothing(
         killer.join()
         insist_on_exactly(written, server, database_url)
         wait_until(lambda: len(server.workers()) == 8)
+
+
+def test_redis_emptied_and_killed_under_load_loses_and_doubles_nothing(
+    tmp_path: Path,
+    postgres_url: str,
+    valkey: Valkey,
+    reviews: list[dict[str, str]],
+    killing: threading.Event,
+) -> None:
+    environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "redis"}
+    with serve(tmp_path / "log", workers=2, REDIS_URL=valkey.url, **environment) as server:
+
+        def empty_and_kill() -> None:
+            with redis.Redis.from_url(valkey.url) as connection:
+                for _ in range(5):
+                    killing.wait(0.1)
+                    connection.flushall()
+            valkey.kill()
+            valkey.start()
+
+        killer = threading.Thread(target=empty_and_kill)
+        killer.start()
+        written = play_all(server, reviews)
+        killer.join()
+        insist_on_exactly(written, server, postgres_url)
+        assert not [contact for contact in written if contact in server.log.read_text()]
 
 
 def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:
