@@ -35,7 +35,7 @@ HELP = """\
 python3 run.py [--port N]  serve on http://localhost:8000 (or port N), reloading on changes
 python3 run.py chat        be a customer: chat with the bot in this terminal
 python3 run.py demo        watch every review being recorded exactly once
-python3 run.py test        run the tests; arguments are pytest's
+python3 run.py test        run the tests on all cores; arguments are pytest's
 python3 run.py check       check format, lint rules and types
 python3 run.py doctor      say what is wrong with this installation, and what to do
 python3 run.py check-data  replay the message log and compare it with the reviews
@@ -73,7 +73,7 @@ def main(arguments: "list[str]") -> int:
         return serve(arguments)
     if word == "test":
         set_up(DEVELOPMENT)
-        return hand_over("pytest", *rest)
+        return hand_over("pytest", "-n", "auto", "--dist", "worksteal", *rest)
     if word == "check":
         set_up(DEVELOPMENT)
         return check()

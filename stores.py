@@ -255,14 +255,15 @@ class RedisStore:
                     found = message_log.rebuild_conversations(
                         connection, ours - known.keys(), idle_since
                     )
-                    held = Held(connection, {**known, **found}, idle_since)
+                    stood = {**known, **found}
+                    held = Held(connection, dict(stood), idle_since)
                     yield held
                     claim()
+                for contact, conversation in _changes(stood, held.conversations).items():
+                    changes[contact] = _encode(conversation, now) if conversation else b""
                 for contact, conversation in held.conversations.items():
-                    if conversation is None or conversation.state is State.START:
-                        changes[contact] = b""
-                    elif conversation != before[contact]:
-                        changes[contact] = _encode(conversation, now)
+                    if conversation is None and values[contact]:
+                        changes[contact] = b""  # idle, or not ours
             finally:
                 self._redis.write_and_unlock(values, changes, keep=self._ttl)
 
@@ -284,7 +285,8 @@ def _decode(value: bytes, idle_since: datetime) -> Conversation | None:
         conversation = Conversation(**{**fields, "state": State(fields["state"])})
         words = "\n".join([conversation.id, conversation.product_name, conversation.user_name])
         words.encode()  # a lone surrogate is nothing that we have written
-        is_ours = "\0" not in words and 0 < conversation.position < MOST_MESSAGES
+        position: object = conversation.position
+        is_ours = type(position) is int and 0 < position < MOST_MESSAGES and "\0" not in words
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return conversation if is_ours else None
