@@ -154,11 +154,12 @@ def test_a_file_that_exists_is_left_as_it_is(file: Path, tmp_path: Path) -> None
 def test_a_file_that_appears_meanwhile_is_left_as_it_is(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_at_length = backup._open
+    open_database = backup._open
 
     def appear(opened: Path) -> sqlite3.Connection:
-        tmp_path.joinpath("copy").write_text("Dear Sir")
-        return copy_at_length(opened)
+        if opened.suffix == ".partial":
+            tmp_path.joinpath("copy").write_text("Dear Sir")
+        return open_database(opened)
 
     monkeypatch.setattr(backup, "_open", appear)
     with pytest.raises(Refused, match="copy exists already"):
@@ -177,21 +178,33 @@ def test_nothing_is_made_where_there_is_no_folder_or_no_database(
     assert {found.name for found in tmp_path.iterdir()} == {"test.db"}
 
 
-def test_a_database_that_is_damaged_makes_no_backup(large: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["test.db-wal", "test.db-shm", "test.db-journal", "test.db.lock"])
+def test_a_name_that_the_database_has_use_for_is_refused(file: Path, name: str) -> None:
+    with pytest.raises(Refused, match=f"{name} is a name that the database needs for itself"):
+        back_up(file, file.with_name(name))
+    assert [*file.parent.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("part", ["reviews", "ix_messages_unerased"])
+def test_a_database_that_is_damaged_makes_no_backup(large: Path, tmp_path: Path, part: str) -> None:
     """A backup that can't be restored is noticed on the day it is made."""
     file = Path(shutil.copy(large, tmp_path / "test.db"))
-    flip_a_page(file)
+    damage(file, part)
     with pytest.raises(Refused, match=r"test\.db is (damaged|not a sound database)"):
         back_up(file, tmp_path / "copy")
     assert {found.name for found in tmp_path.iterdir()} == {"test.db"}
 
 
-def flip_a_page(file: Path) -> None:
-    """Flip every bit of the page in the middle of a database."""
+def damage(file: Path, part: str) -> None:
+    """Flip every bit of the page that a table or an index begins with."""
+    with closing(sqlite3.connect(file)) as connection:
+        [page] = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", [part]
+        ).fetchone()
     with file.open("r+b") as opened:
-        place = opened.seek(file.stat().st_size // 2 // 4096 * 4096)
+        opened.seek((page - 1) * 4096)
         flipped = bytes(byte ^ 0xFF for byte in opened.read(4096))
-        opened.seek(place)
+        opened.seek((page - 1) * 4096)
         opened.write(flipped)
 
 

@@ -168,6 +168,16 @@ def test_an_earlier_programs_database_is_told_and_left(new_url: str) -> None:
     assert contents(new_url) == {"reviews": []}
 
 
+def test_another_programs_reviews_are_a_problem(new_url: str) -> None:
+    engine = sa.create_engine(normalise_url(new_url))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE reviews (stars INTEGER)")
+    engine.dispose()
+    [(subject, text)] = problems(look(new_url))
+    assert subject == "schema"
+    assert text.startswith("there is a table reviews of another program")
+
+
 def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
     file = tmp_path / "letter.db"
     file.write_text("Dear Sir or Madam, " * 100)

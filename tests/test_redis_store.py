@@ -89,8 +89,15 @@ class TestOnAnyDatabase:
         self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         said = [say(store, 1), say(store, 2)]
-        monkeypatch.setattr(message_log, "rebuild_conversations", lambda *_: {})
+        asked: list[str] = []
+
+        def ask(_connection: object, contacts: set[str], _since: object) -> dict[str, None]:
+            asked.extend(contacts)
+            return {}
+
+        monkeypatch.setattr(message_log, "rebuild_conversations", ask)
         assert get(store) == said[-1]
+        assert asked == []
 
     def test_what_is_idle_is_not_found_again_in_the_log(
         self, store: RedisStore, database: Database, server: redis.Redis
@@ -113,8 +120,13 @@ class TestOnAnyDatabase:
     def test_nothing_of_a_finished_conversation_stays_in_it(
         self, store: RedisStore, server: redis.Redis
     ) -> None:
-        for number in (1, 2, 3, 4):
+        for number in (1, 2, 3):
             say(store, number)
+        unfinished = bytes(server.get(VALUE))  # type: ignore[arg-type]
+        say(store, 4)
+        assert server.keys() == []
+        server.set(VALUE, unfinished)  # Redis has lost its last write
+        assert get(store) is None
         assert server.keys() == []
 
     def test_what_nobody_goes_on_with_goes_by_itself(

@@ -15,10 +15,10 @@ from backup import Refused, back_up, restore
 from tests.servers import ROOT
 from tests.test_backup import (
     POSIX_ONLY,
+    damage,
     file,
     files_in,
     fill,
-    flip_a_page,
     full_disk,
     large,
     reviews_in,
@@ -148,7 +148,8 @@ NOT_OURS = "copy is not a sound database of this program's"
         (run_sql("DROP TABLE reviews"), NOT_OURS),
         (run_sql("UPDATE alembic_version SET version_num = '9999'"), r"newer program \(schema 99"),
         (run_sql("UPDATE alembic_version SET version_num = '0001'"), "duplicate column"),
-        (flip_a_page, r"copy is (damaged|not a sound database)"),
+        (lambda copy: damage(copy, "reviews"), NOT_OURS),
+        (lambda copy: damage(copy, "ix_messages_unerased"), "copy is damaged"),
         (Path.unlink, "There is no file .*copy"),
         (lambda copy: (copy.unlink(), copy.symlink_to("test.db")), "copy is the database itself"),
         (lambda copy: (copy.unlink(), copy.mkdir()), "There is no file .*copy"),
@@ -181,13 +182,16 @@ def test_a_damaged_database_is_to_be_moved_away_by_hand(
 
 @POSIX_ONLY
 @pytest.mark.parametrize("size", [0, 70_000, 4_000_000])
+@pytest.mark.parametrize("is_tried_out", [True, False])
 def test_a_full_disk_leaves_the_database_as_it_was(
-    large: Path, file: Path, tmp_path: Path, size: int
+    large: Path, file: Path, monkeypatch: pytest.MonkeyPatch, is_tried_out: bool, size: int
 ) -> None:
+    if not is_tried_out:  # as where something else fills the disk just after that
+        monkeypatch.setattr(backup, "_try_out", lambda *_: None)
     with full_disk(size), pytest.raises(sqlite3.Error):  # not "something has it open"
         restore(large, file)
     assert reviews_in(file) == {"old": 3}
-    assert [*tmp_path.iterdir()] == [file]
+    assert [*file.parent.iterdir()] == [file]
 
 
 KILLED_AT_EVERY_STEP = """

@@ -172,11 +172,14 @@ def test_what_to_open_and_to_try_is_said_before_serving(folder: Path) -> None:
     assert "Ctrl-C" in said
 
 
+ALL_CORES = ("-n", "auto", "--dist", "worksteal")
+
+
 @pytest.mark.parametrize(
     ("words", "module", "arguments"),
     [
-        (["test", "-k", "a or b"], "pytest", ["-k", "a or b"]),
-        (["test", "--help"], "pytest", ["--help"]),
+        (["test", "-k", "a or b"], "pytest", [*ALL_CORES, "-k", "a or b"]),
+        (["test", "--help"], "pytest", [*ALL_CORES, "--help"]),
         (["chat", "--help"], "terminal", ["chat", "--help"]),
         (["demo", "100"], "terminal", ["demo", "100"]),
         (["check-data", "--quiet"], "checker", ["--quiet"]),
