@@ -119,9 +119,13 @@ def main() -> None:
     if forgotten is None:
         sys.exit(f"Nothing is known of {contact}.")
     print(  # noqa: T201 - this is what people run it for
-        f"Forgotten: {forgotten.reviews} reviews, the words of {forgotten.messages} messages,"
-        " and the number itself."
+        f"Forgotten: {_number_of(forgotten.reviews, 'review')}, the words of"
+        f" {_number_of(forgotten.messages, 'message')}, and the number itself."
     )
+
+
+def _number_of(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 if __name__ == "__main__":
