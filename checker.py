@@ -46,6 +46,7 @@ def check(database: Database, kept_since: datetime | None = None) -> Findings:
     with database.snapshot() as connection:
         if not database.is_sqlite:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         for batch in _conversations(connection):
             _check_batch(connection, batch, kept_since, findings)
         findings.problems += _without_log(connection)

@@ -176,10 +176,11 @@ def open_database(url: str) -> Database:
             "tcp_user_timeout": 5_000,
             "application_name": "review-collector",
             "client_encoding": "utf8",
-            # A worker frozen inside a transaction must give its contacts back, and the server
-            # must notice a client that is gone, whose session may hold locks.
+            # A worker frozen inside a transaction must give its contacts back before another's
+            # deadline, and the server must notice a client that is gone, whose session may hold
+            # locks.
             "options": f"{own_options} -c timezone=UTC -c statement_timeout=5000"
-            " -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000"
+            " -c lock_timeout=4000 -c idle_in_transaction_session_timeout=4500"
             " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2",
         },
     )

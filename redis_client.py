@@ -81,7 +81,7 @@ class RedisClient:
             url,
             socket_timeout=self.ANSWER_SECONDS,
             socket_connect_timeout=self.ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 1),  # a restarted server has closed our connection
+            retry=Retry(NoBackoff(), 0),  # the log is quicker than a second try
         )
         self._lock_and_read = self._redis.register_script(_LOCK_AND_READ)
         self._write_and_unlock = self._redis.register_script(_WRITE_AND_UNLOCK)
