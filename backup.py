@@ -5,11 +5,12 @@ PostgreSQL has pg_dump and pg_restore for that.
 
 import argparse
 import os
+import shlex
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def restore(copy: Path, database: Path) -> Path | None:
             try:
                 source.backup(target)  # one transaction: all of it or nothing, whatever crashes
             except BaseException:
-                kept.unlink()
+                with suppress(sqlite3.Error):  # else it may be the only sound one
+                    if target.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                        kept.unlink()
                 raise
     return kept
 
@@ -152,7 +155,9 @@ def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
     """Count the reviews. Raises Refused where it is no sound database that we could use."""
     try:
         [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
-        [reviews] = connection.execute("SELECT count(product_review) FROM reviews").fetchone()
+        [reviews, _] = connection.execute(
+            "SELECT count(*), max(product_review) FROM reviews"
+        ).fetchone()
         # An earlier program's database has no version: the next start adopts it.
         if connection.execute("PRAGMA table_info(alembic_version)").fetchall():
             [version] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -202,7 +207,7 @@ def tell(line: str) -> None:
 
 
 def _advice_for_postgresql(url: str) -> str:
-    place = name_of(url)
+    place = shlex.quote(name_of(url))
     return (
         f"The database is PostgreSQL, which has programs of its own for that:\n"
         f"  pg_dump --format=custom --file=FILE {place}\n"

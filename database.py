@@ -20,7 +20,6 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.util import immutabledict
 
 import schema
 from logs import describe
@@ -190,7 +189,8 @@ def open_database(url: str) -> Database:
 
 def name_of(url: str) -> str:
     """Name the database at `url` without the secrets that the URL may have."""
-    parsed = make_url(url)._replace(password=None, query=immutabledict())
+    parsed = make_url(url)._replace(password=None)
+    parsed = parsed.difference_update_query(["password", "sslpassword", "passfile"])
     if parsed.get_backend_name() in {"postgres", "postgresql"}:
         parsed = parsed.set(drivername="postgresql")
     return parsed.render_as_string()

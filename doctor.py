@@ -32,6 +32,10 @@ from simulator import ACCOUNT_SID, Simulator, new_sid
 ENOUGH_BYTES = 200_000_000
 MOST_SKEW = timedelta(seconds=1)
 ASKING_SECONDS = 15.0
+REFUSED = (
+    "PUBLIC_URL must be what Twilio calls, to the letter, and TWILIO_AUTH_TOKEN what the service"
+    " was started with; the proxy must hand on path and query as they come."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +227,8 @@ def _look_at_signature(settings: Settings, ask_public_url: bool) -> Iterator[Fin
         for number, token in enumerate(settings.twilio_auth_token, start=1):
             found = _try_signature(settings, settings.public_url, f"token {number}", token, 204)
             yield found
-            if found.is_problem:
-                return
+            if found.is_problem and found.advice != REFUSED:
+                return  # nor would anything else be answered
         yield _try_signature(settings, settings.public_url, "a forged signature", "forged", 403)
 
 
@@ -256,10 +260,7 @@ def _try_signature(
     if expected == 403:
         advice = "Whatever answers there checks no signature: it is not this installation."
     elif status == 403:
-        advice = (
-            "PUBLIC_URL must be what Twilio calls, to the letter, and TWILIO_AUTH_TOKEN what the"
-            " service was started with; the proxy must hand on path and query as they come."
-        )
+        advice = REFUSED
     elif response.has_redirect_location:
         where = urljoin(public_url + path, response.headers["location"]).partition("?")[0]
         advice = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 import message_log
 import reviews
@@ -21,6 +21,9 @@ from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
 from stores import Store, open_store
 from whatsapp import contact_of
+
+ROWS_OF_OTHERS = {"55P03", "40P01"}
+"""PostgreSQL's codes for rows that somebody else has just now: lock_timeout, deadlock."""
 
 PATIENCE_SECONDS = 4.0
 """How long a contact may be held by a worker that is answering it."""
@@ -67,7 +70,10 @@ def forget_contact(store: Store, contact: str, key: str) -> Forgotten | None:
                     break
         except IntegrityError:
             pass  # a worker that does not know of our hold was quicker
-        time.sleep(0.05)
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) not in ROWS_OF_OTHERS:
+                raise
+        time.sleep(0.1)
     else:
         raise Away("the contact is being answered all the time")
     if forgotten is not None:
