@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 def back_up(database: Path, copy: Path) -> int:
-    """Copy the database as it is at this moment; return how many reviews the copy has.
+    """Copy the database as it is at this moment; return how many reviews it had.
 
     Nobody who writes to it waits: https://sqlite.org/backup.html. Raises Refused where `copy`
     exists, and sqlite3.Error or OSError where one of the two can't be read or written.
@@ -103,7 +103,6 @@ def _open(file: Path, mode: str = "rw") -> sqlite3.Connection:
 
 def _copy(source: sqlite3.Connection, copy: Path) -> None:
     """Copy under another name first: a file with the name of the copy is a whole one."""
-    _insist_on_new(copy)
     handle, name = tempfile.mkstemp(prefix=f"{copy.name}.", suffix=".partial", dir=copy.parent)
     os.close(handle)
     partial = Path(name)

@@ -20,7 +20,6 @@ from models import LoggedMessage
 END = "end-"
 """How the SID begins of what takes the next place in a forgotten conversation."""
 
-
 FORGOTTEN = "forgotten-"
 """How a pseudonym begins."""
 

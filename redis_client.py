@@ -1,6 +1,6 @@
 """Redis, as the redis store needs it: lock and read in one round trip, write and unlock in one.
 
-Redis may forget and fail: nothing here raises. Who asks is told that nothing is known.
+Redis may forget and fail: holding raises nothing. Who asks is told that nothing is known.
 """
 
 import time

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from database import Database, open_database
@@ -122,6 +123,12 @@ def client(make_client: MakeClient, database_url: str) -> TestClient:
 
 
 @pytest.fixture
+def local(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """The app as it runs on a developer's machine: SQLite, conversations in memory, no key."""
+    return make_client(database_url=sqlite_url)
+
+
+@pytest.fixture
 def production(make_client: MakeClient, sqlite_url: str) -> TestClient:
     """A production app: it believes nobody without a signature, shows nothing without a key."""
     return make_client(
@@ -143,6 +150,13 @@ def twilio(production: TestClient) -> Simulator:
 def customer(client: TestClient) -> Customer:
     """A customer of the local app."""
     return Customer(Simulator(client), "+15551234567")
+
+
+def database_of(client: TestClient) -> Database:
+    """Find the database that an app works with."""
+    assert isinstance(client.app, FastAPI)
+    database: Database = client.app.state.services.database
+    return database
 
 
 def listed(client: TestClient) -> list[dict[str, Any]]:

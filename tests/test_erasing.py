@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from database import Database, utc_now
 from models import Review
 from simulator import Answer, Simulator, message_form, new_sid, read_twiml
-from tests.conftest import PUBLIC_URL, MakeClient, listed
+from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.servers import Valkey
 from tests.test_access import come_from
 from tests.traces import (
@@ -20,7 +20,6 @@ from tests.traces import (
     MEDIA,
     SILENCE,
     WORDS,
-    database_of,
     erased_sids,
     everything,
     finish,
@@ -32,12 +31,6 @@ from tests.traces import (
 
 KEY = {"X-API-Key": "k" * 16}
 NO_REVIEW = {"detail": "There is no such review."}
-
-
-@pytest.fixture
-def local(make_client: MakeClient, sqlite_url: str) -> TestClient:
-    """The app as it runs on a developer's machine: SQLite, conversations in memory."""
-    return make_client(database_url=sqlite_url)
 
 
 def ids(client: TestClient) -> list[int]:

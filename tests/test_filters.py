@@ -1,7 +1,6 @@
 """The filters: which reviews each leaves, and which values are refused."""
 
 import uuid
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +11,8 @@ from fastapi.testclient import TestClient
 import reviews
 from conversation import FinishedReview
 from database import Database
-from tests.test_reviews_api import NOON, database_of, ids
+from tests.conftest import database_of
+from tests.test_reviews_api import NOON, ids
 from whatsapp import STATUSES
 
 MICROSECOND = timedelta(microseconds=1)
@@ -68,12 +68,6 @@ def test_product_status_and_contact_are_exact(client: TestClient, database: Data
         assert found(client, none) == []
     for none in ("contact=US", "contact=15551234567", "contact=%2B1555%25", "contact=us.1349"):
         assert found(client, none) == []
-
-
-@pytest.fixture
-def local(make_client: Callable[..., TestClient], sqlite_url: str) -> TestClient:
-    """A local app on SQLite, for what is settled before the database is asked."""
-    return make_client(database_url=sqlite_url)
 
 
 def test_a_contact_is_found_however_its_plus_and_prefix_are_written(local: TestClient) -> None:

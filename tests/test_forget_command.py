@@ -14,14 +14,13 @@ from checker import check
 from conversation import GREETING
 from database import open_database
 from simulator import Customer, Simulator
-from tests.conftest import MakeClient, listed
+from tests.conftest import MakeClient, database_of, listed
 from tests.servers import ROOT, serve
 from tests.traces import (
     ANA,
     BEN,
     SILENCE,
     WORDS,
-    database_of,
     finish,
     insist_on_order,
     tell,

@@ -19,7 +19,7 @@ from conversation import GREETING
 from database import utc_now
 from models import LoggedMessage, Review
 from simulator import Simulator, message_form
-from tests.conftest import MakeClient, listed
+from tests.conftest import MakeClient, database_of, listed
 from tests.servers import Valkey
 from tests.traces import (
     ANA,
@@ -27,7 +27,6 @@ from tests.traces import (
     MEDIA,
     SILENCE,
     WORDS,
-    database_of,
     erased_sids,
     everything,
     finish,
@@ -50,12 +49,6 @@ def client(request: pytest.FixtureRequest, make_client: MakeClient, valkey: Valk
     return make_client(
         database_url=request.getfixturevalue(url), conversation_store=store, redis_url=valkey.url
     )
-
-
-@pytest.fixture
-def local(make_client: MakeClient, sqlite_url: str) -> TestClient:
-    """The app as it runs on a developer's machine: SQLite, conversations in memory."""
-    return make_client(database_url=sqlite_url)
 
 
 def forget(client: TestClient, contact: str = ANA) -> int:

@@ -16,12 +16,11 @@ from forgetting import forget_contact
 from models import LoggedMessage
 from simulator import message_form
 from stores import DatabaseStore
-from tests.conftest import MakeClient, listed
+from tests.conftest import MakeClient, database_of, listed
 from tests.traces import (
     ANA,
     TTL,
     WORDS,
-    database_of,
     finish,
     insist_on_order,
     say,

@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 
 from database import Database
 from simulator import Customer, new_sid
-from tests.conftest import MakeClient, listed
+from tests.conftest import MakeClient, database_of, listed
 from tests.test_filters import MICROSECOND, record
-from tests.test_reviews_api import NOON, database_of
+from tests.test_reviews_api import NOON
 
 KEY = {"X-API-Key": "k" * 16}
 TAGGED = [

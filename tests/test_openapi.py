@@ -8,9 +8,8 @@ from fastapi.testclient import TestClient
 
 from main import app
 from simulator import message_form
-from tests.conftest import MakeClient
+from tests.conftest import MakeClient, database_of
 from tests.test_filters import record
-from tests.test_reviews_api import database_of
 
 KEY = {"X-API-Key": "k" * 16}
 DESCRIPTION: dict[str, Any] = app.openapi()

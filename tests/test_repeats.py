@@ -18,12 +18,6 @@ GOT_PRODUCT = "Okay, got it. What's your name?"
 THANKS = "Thanks Ana -- your review for Lamp has been recorded."
 
 
-@pytest.fixture
-def local(make_client: MakeClient, sqlite_url: str) -> TestClient:
-    """The app as it runs on a developer's machine: SQLite, conversations in memory."""
-    return make_client(database_url=sqlite_url)
-
-
 def at_once(client: TestClient, forms: list[dict[str, str]]) -> list[Any]:
     """Post all forms at the same time; return the answers in their order."""
     with ThreadPoolExecutor(len(forms)) as pool:

@@ -19,7 +19,7 @@ from models import LoggedMessage, Review, UnfinishedConversation
 from retention import Retention
 from settings import Settings, SettingsError
 from simulator import message_form
-from tests.conftest import MakeClient, listed
+from tests.conftest import MakeClient, database_of, listed
 from tests.servers import wait_until
 from tests.traces import (
     ANA,
@@ -27,7 +27,6 @@ from tests.traces import (
     SILENCE,
     TTL,
     WORDS,
-    database_of,
     erased_sids,
     finish,
     insist_on_order,

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from collector import Collector
@@ -19,7 +18,7 @@ from main import create_app
 from models import Review
 from settings import Settings
 from simulator import Customer, Simulator
-from tests.conftest import PUBLIC_URL, MakeClient, listed
+from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.servers import Postgres, wait_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -190,12 +189,6 @@ def test_a_link_leads_where_its_reader_may_go(
     link = client.get("/api/reviews?limit=1", headers={"X-API-Key": "k" * 16}).links["next"]
     assert link["url"].startswith(begins)
     assert "limit=1&" in link["url"]
-
-
-def database_of(client: TestClient) -> Database:
-    assert isinstance(client.app, FastAPI)
-    database: Database = client.app.state.services.database
-    return database
 
 
 ODD: list[dict[str, str]] = [

@@ -15,6 +15,7 @@ from models import LoggedMessage
 from services import Services
 from simulator import message_form, photo_form, read_twiml
 from stores import DatabaseStore
+from tests.conftest import database_of
 
 ANA, BEN = "+15559876543", "US.13491208655302741918"
 WORDS = ("Zanzibar lamp", "Wilhelmina", "Xylophones!")
@@ -74,11 +75,6 @@ def _bytes_on_disk(file: Path) -> bytes:
         [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert not busy
     return b"".join(each.read_bytes() for each in file.parent.glob(f"{file.name}*"))
-
-
-def database_of(client: TestClient) -> Database:
-    """Find the database that an app works with."""
-    return _services_of(client).database
 
 
 def insist_on_order(client: TestClient) -> None:
