@@ -171,6 +171,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reviews", help="a file of reviews to play instead of the examples")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if any(isinstance(argument, set | frozenset) for argument in mark.args):
+            # pytest-xdist insists that its processes agree; each orders a set in its own way.
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: parametrize over a list")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not Postgres.is_installed():
         terminalreporter.write_line(

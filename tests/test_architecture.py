@@ -49,7 +49,7 @@ ALLOWED = {
 }
 """What each room may import of ours; `logs` is open to all but those that import nothing."""
 
-STANDARD_LIBRARY_ONLY = {"conversation", "run"}
+STANDARD_LIBRARY_ONLY = ["conversation", "run"]
 
 
 def imports_of(room: str) -> set[str]:
