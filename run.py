@@ -42,6 +42,7 @@ python3 run.py check-data  replay the message log and compare it with the review
 python3 run.py forget +N   erase a customer: reviews, words and the number
 python3 run.py backup F    copy the SQLite database to file F, also while serving
 python3 run.py restore F   put such a copy back; what is there is kept under another name
+python3 run.py bench       measure it against FastAPI doing nothing; --quick takes a minute
 python3 run.py help        show this list"""
 
 # These work with the settings of this installation, whatever they are.
@@ -77,6 +78,9 @@ def main(arguments: "list[str]") -> int:
     if word == "check":
         set_up(DEVELOPMENT)
         return check()
+    if word == "bench":
+        set_up(DEVELOPMENT)
+        return hand_over("bench", *rest)
     if word in ("chat", "demo"):
         set_up(RUNTIME)
         chosen = os.environ.get("ENVIRONMENT") or "local"

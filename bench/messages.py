@@ -1,0 +1,154 @@
+"""How many messages a second: ours against FastAPI doing nothing, and against the usual design.
+
+`python3 run.py bench`, or `bench --quick` for a look within a minute.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import client
+from bench.report import bars, machine, table
+from bench.subjects import BARE, NOOP, OURS, SUBJECTS, TUTORIAL, Laboratory, Running, Subject, Void
+from bench.traffic import Traffic, make_traffic
+
+MESSAGES_PER_SECOND = 80
+"""What WhatsApp lets one sender have: https://www.twilio.com/docs/whatsapp/api (message rates)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    subjects: Sequence[Subject]
+    rounds: int
+    connections: tuple[int, ...]
+    seconds: int
+    """Of each run with so many connections."""
+    steady_seconds: int
+    requests: int
+
+
+FULL = Plan(SUBJECTS, 5, (1, 16, 64), 3, 10, 60_000)
+QUICK = Plan([NOOP, TUTORIAL, OURS[0], OURS[3]], 2, (16, 64), 1, 2, 16_384)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One subject in one round: messages a second by connections, milliseconds where steady."""
+
+    per_second: dict[int, float]
+    p50: float
+    p99: float
+
+
+def measure(running: Running, traffic: Traffic, plan: Plan) -> Measured:
+    """Send one subject everything that the plan says. Raises Void."""
+    least = most = place = 0
+    per_second: dict[int, float] = {}
+    send = client.send_with_wrk if client.WRK else client.send
+    warming_up = (max(plan.connections), 1)
+    for connections, seconds in [warming_up, *((each, plan.seconds) for each in plan.connections)]:
+        load = send(running.server.port, traffic.requests[place:], connections, seconds)
+        if load.refused:
+            raise Void(f"{running.subject.name}: {load.refused} answers were no TwiML")
+        if running.subject.database and place + load.answered > len(traffic.requests):
+            raise Void(f"{running.subject.name}: too few requests had been prepared")
+        least += traffic.reviews_after(max(0, load.answered - connections))
+        most += traffic.reviews_after(load.answered + connections)
+        place = traffic.next_group(place + load.answered + connections) % len(traffic.requests)
+        per_second[connections] = load.answered / load.seconds
+    steady = traffic.requests[place : place + plan.steady_seconds * MESSAGES_PER_SECOND]
+    load = client.send_steadily(running.server.port, steady, MESSAGES_PER_SECOND)
+    if load.refused:
+        raise Void(f"{running.subject.name}: {load.refused} answers were no TwiML")
+    finished = traffic.reviews_after(load.answered)
+    running.insist_on_reviews(least + finished, most + finished)
+    milliseconds = statistics.quantiles((1000 * each for each in load.latencies), n=100)
+    return Measured(per_second, milliseconds[49], milliseconds[98])
+
+
+Rounds = dict[Subject, list[Measured]]
+
+
+def run(plan: Plan, folder: Path) -> Rounds:
+    """Measure every subject once a round: what the machine does meanwhile meets all of them."""
+    traffic = make_traffic(plan.requests)
+    rounds: Rounds = {subject: [] for subject in plan.subjects}
+    laboratory = Laboratory(folder)
+    try:
+        for number in range(plan.rounds):
+            for subject in plan.subjects:
+                with laboratory.serve(subject) as running:
+                    measured = measure(running, traffic, plan)
+                rounds[subject].append(measured)
+                rates = ", ".join(f"{rate:,.0f}" for rate in measured.per_second.values())
+                tell(f"round {number + 1} of {plan.rounds}: {subject.name:20} {rates} messages/s")
+    finally:
+        laboratory.close()
+    return rounds
+
+
+def ratios(rounds: Rounds, subject: Subject, to: Subject, connections: int) -> list[float]:
+    """Divide a subject's rate by another's, round by round."""
+    pairs = zip(rounds[subject], rounds[to], strict=True)
+    return [a.per_second[connections] / b.per_second[connections] for a, b in pairs]
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Write the median, and the least and the most."""
+    median, least, most = statistics.median(values), min(values), max(values)
+    return f"{median:{form}} ({least:{form}}-{most:{form}})"
+
+
+def report(plan: Plan, rounds: Rounds, into: Path) -> None:
+    """Print the table; write figures and picture into a folder."""
+    head = ["subject", *(f"x noop, {each} conn." for each in plan.connections)]
+    head += [f"messages/s, {max(plan.connections)} conn.", "p50 ms", "p99 ms"]
+    rows = [
+        [
+            subject.name,
+            *(spread(ratios(rounds, subject, NOOP, each)) for each in plan.connections),
+            spread([each.per_second[max(plan.connections)] for each in measured], ",.0f"),
+            spread([each.p50 for each in measured], ".1f"),
+            spread([each.p99 for each in measured], ".1f"),
+        ]
+        for subject, measured in rounds.items()
+    ]
+    tell(f"\nSent by {'wrk' if client.WRK else 'our own client, as wrk is not installed'};")
+    tell(f"p50 and p99 at a steady {MESSAGES_PER_SECOND} messages/s. Median (least-most).\n")
+    tell(table(head, rows))
+    into.mkdir(parents=True, exist_ok=True)
+    found = {
+        "machine": machine(),
+        "client": "wrk" if client.WRK else "own",
+        "rounds": {subject.name: [asdict(each) for each in rounds[subject]] for subject in rounds},
+    }
+    into.joinpath("messages.json").write_text(json.dumps(found, indent=1) + "\n")
+    middle = plan.connections[-2]
+    values = {subject.name: ratios(rounds, subject, NOOP, middle) for subject in rounds}
+    values.pop(BARE.name, None)  # it would dwarf the others
+    title = f"Messages a second, {middle} connections; FastAPI doing nothing is 1"
+    into.joinpath("messages.svg").write_text(bars(title, values, {"1": 1.0}))
+    tell(f"\nWritten: {into / 'messages.json'}, {into / 'messages.svg'}")
+
+
+def tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a look, within a minute")
+    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    plan = QUICK if options.quick else FULL
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        try:
+            rounds = run(plan, Path(folder))
+        except Void as why:
+            sys.exit(f"This run is void. {why}")
+    report(plan, rounds, options.into)

@@ -1,0 +1,132 @@
+"""The servers that are measured against each other, each a fresh process on a fresh database."""
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+import sqlalchemy as sa
+
+from bench.traffic import API_KEY, PUBLIC_URL, TOKEN
+from checker import check
+from database import open_database
+from simulator import ACCOUNT_SID
+from tests.servers import Postgres, Uvicorn, Valkey, wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An app to serve with one uvicorn worker; `database` is None where it keeps nothing."""
+
+    name: str
+    app: str = "main:app"
+    database: str | None = None
+    store: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.app == "main:app"
+
+
+BARE = Subject("asgi", "bench.bare:app")
+NOOP = Subject("noop", "bench.noop:app")
+TUTORIAL = Subject("tutorial", "bench.tutorial:app", "sqlite")
+OURS = [
+    Subject(f"{database} {store}", database=database, store=store)
+    for database in ("sqlite", "postgresql")
+    for store in ("database", "memory", "redis")
+]
+SUBJECTS = [BARE, NOOP, TUTORIAL, *OURS]
+
+
+class Void(Exception):
+    """A run that must not be counted: the server did not do its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A subject that serves."""
+
+    subject: Subject
+    server: Uvicorn
+    url: str
+
+    def insist_on_reviews(self, least: int, most: int) -> None:
+        """Compare the reviews in the database with what was sent. Raises Void."""
+        if self.subject.database is None:
+            return
+        database = open_database(self.url)
+        try:
+            if self.subject.is_ours:
+                problems = check(database).problems
+                if problems:
+                    raise Void(f"{self.subject.name}: {problems[0]}")
+            with database.engine.connect() as connection:
+                count = connection.scalar(sa.text("SELECT count(*) FROM reviews"))
+        finally:
+            database.close()
+        if not least <= count <= most:
+            raise Void(f"{self.subject.name}: {count} reviews, not {least} to {most}")
+
+
+class Laboratory:
+    """Where subjects run: a folder, PostgreSQL on disk, Valkey, and a core for the one measured.
+
+    Where there are two cores, the subject has the first to itself; PostgreSQL, Valkey and who
+    sends the requests share the others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        cores = sorted(os.sched_getaffinity(0))
+        self._subjects_cores = set(cores[:1])
+        if len(cores) > 1:
+            os.sched_setaffinity(0, cores[1:])  # the servers started here inherit it
+        self._postgres = Postgres(is_durable=True).start()
+        self._valkey = Valkey().start()
+
+    def close(self) -> None:
+        self._valkey.kill()
+        self._postgres.close()
+
+    @contextmanager
+    def serve(self, subject: Subject, workers: int = 1) -> Iterator[Running]:
+        """Serve a subject, signatures checked where it can, for as long as the block does."""
+        url = self._new_database(subject)
+        server = Uvicorn(
+            self._folder / f"{subject.name}.log",
+            workers,
+            subject.app,
+            ENVIRONMENT="production",
+            DATABASE_URL=url,
+            CONVERSATION_STORE=subject.store,
+            REDIS_URL=self._valkey.url,
+            TWILIO_AUTH_TOKEN=TOKEN,
+            TWILIO_ACCOUNT_SID=ACCOUNT_SID,
+            PUBLIC_URL=PUBLIC_URL,
+            API_KEY=API_KEY,
+        )
+        os.sched_setaffinity(server.process.pid, self._subjects_cores)
+        try:
+            wait_until(lambda: _accepts(server.port))
+            yield Running(subject, server, url)
+        finally:
+            server.stop()
+
+    def _new_database(self, subject: Subject) -> str:
+        name = f"bench_{uuid.uuid4().hex}"
+        with redis.Redis.from_url(self._valkey.url) as client:
+            client.flushall()
+        if subject.database == "postgresql":
+            self._postgres.run_sql(f"CREATE DATABASE {name}")
+            return self._postgres.url(name)
+        return f"sqlite:///{self._folder / name}.db"
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

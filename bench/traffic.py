@@ -1,0 +1,80 @@
+"""What the subjects are sent: signed forms as Twilio sends them, four messages a customer."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from twilio.request_validator import RequestValidator
+
+from simulator import message_form
+from terminal import read_examples
+
+TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - made up
+PUBLIC_URL = "https://reviews.example.com"
+API_KEY = "a key for measuring"
+MESSAGES_PER_REVIEW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """HTTP requests in the order in which they are sent.
+
+    Customers come in groups: first the greetings of a whole group, then its products, names and
+    reviews. So as many connections as a group has customers send nobody's messages out of order.
+    """
+
+    requests: list[bytes]
+    group: int
+
+    def reviews_after(self, count: int) -> int:
+        """Count the reviews that `count` requests finish, sent from the beginning of a group."""
+        groups, rest = divmod(count, self.group * MESSAGES_PER_REVIEW)
+        begun = max(0, rest - self.group * (MESSAGES_PER_REVIEW - 1))
+        return groups * self.group + begun
+
+    def next_group(self, place: int) -> int:
+        """Find the first request of the group that follows a place."""
+        size = self.group * MESSAGES_PER_REVIEW
+        return -(-place // size) * size
+
+
+def make_traffic(count: int, group: int = 256) -> Traffic:
+    """Sign `count` requests, rounded up to whole groups, beforehand."""
+    size = group * MESSAGES_PER_REVIEW
+    count = -(-count // size) * size
+    return Traffic(list(itertools.islice(_requests(group), count)), group)
+
+
+def _requests(group: int) -> Iterator[bytes]:
+    signer = RequestValidator(TOKEN)
+    examples = read_examples()
+    for first in itertools.count(0, group):
+        customers = range(first, first + group)
+        for step in range(MESSAGES_PER_REVIEW):
+            for customer in customers:
+                review = examples[customer % len(examples)]
+                text = ("Hi", review["product"], review["name"], review["review"])[step]
+                number = customer * MESSAGES_PER_REVIEW + step
+                form = message_form(
+                    f"+1555{customer:07}",
+                    text,
+                    MessageSid=f"SM{number:032x}",
+                    ProfileName=review["name"],
+                )
+                yield _request(form, signer)
+
+
+def _request(form: dict[str, str], signer: RequestValidator) -> bytes:
+    body = urlencode(form)
+    head = (
+        "POST /webhook HTTP/1.1",
+        "Host: reviews.example.com",
+        "User-Agent: TwilioProxy/1.1",
+        "Accept: */*",
+        "Content-Type: application/x-www-form-urlencoded; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        f"X-Twilio-Signature: {signer.compute_signature(f'{PUBLIC_URL}/webhook', form)}",
+        "I-Twilio-Idempotency-Token: 0d6a7b0e-9b7c-4a0e-8f5e-3f1d2c4b5a69",
+    )
+    return "\r\n".join([*head, "", body]).encode()
