@@ -16,7 +16,7 @@ from logs import describe, logger
 from recorder import Recorder
 from schema import CannotStart
 from stores import Store
-from waiting_room import OutcomeUnknown, Reply, WaitingRoom
+from waiting_room import OutcomeUnknown, Reply, WaitingRoom, wake
 
 
 class Collector:
@@ -59,18 +59,21 @@ class Collector:
         self._ensure_writer()
         if self._failure is not None:
             raise self._failure.with_traceback(None)
-        room = self._room
-        entry = room.enter(message)
-        answer = asyncio.wrap_future(entry.answer)
+        room, loop = self._room, asyncio.get_running_loop()
+        delivery = loop.create_future()
+        entry = room.enter(message, delivery)
+        # Two rounds of the loop later: in one it reads what else has come, in the next it takes
+        # that in.
+        loop.call_soon(loop.call_soon, room.call_writer, entry)
+        deadline = loop.call_later(self.DEADLINE_SECONDS, wake, [delivery])
         try:
-            # Unlike wait_for, wait cancels nothing: another delivery may share this answer.
-            await asyncio.wait([answer], timeout=self.DEADLINE_SECONDS)
+            await delivery
         finally:
-            room.leave(entry)
-        if answer.done():
-            return answer.result()
-        room.withdraw(entry)
-        return entry.answer.result()
+            deadline.cancel()
+            room.leave(entry, delivery)
+        if not entry.is_over:
+            room.withdraw(entry)
+        return entry.result()
 
     def start(self, on_death: Callable[[], None] = lambda: None) -> None:
         """Start the writer and wait for its first try to open the store, whatever comes of it.

@@ -65,6 +65,8 @@ class _Formatter(logging.Formatter):
 
 
 def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text

@@ -84,6 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key", "If-None-Match"],
             expose_headers=["Link", "ETag"],
         )
+    app.add_middleware(webhooks.Shortcut)
     app.state.callback_hint = webhooks.CallbackHint()
     app.include_router(webhooks.router)
     app.include_router(api.owners)

@@ -36,9 +36,22 @@ class LoggedReply:
     erased: bool
 
 
+# Put together once, since they run with every batch.
+_BY_SID = sa.select(
+    LoggedMessage.message_sid,
+    LoggedMessage.contact_number,
+    LoggedMessage.body,
+    LoggedMessage.reply,
+    LoggedMessage.conversation_id,
+    LoggedMessage.finished,
+    LoggedMessage.erased_at,
+).where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
+_APPEND = sa.insert(LoggedMessage)
+
+
 def find_replies(connection: Connection, sids: Collection[str]) -> dict[str, LoggedReply]:
     """Look messages up by SID; those that were never taken are missing from the result."""
-    rows = connection.execute(sa.select(LoggedMessage).where(LoggedMessage.message_sid.in_(sids)))
+    rows = connection.execute(_BY_SID, {"sids": [*sids]})
     return {
         row.message_sid: LoggedReply(
             contact=row.contact_number,
@@ -58,7 +71,7 @@ def append(connection: Connection, taken: Sequence[tuple[Message, Turn, datetime
     Raises IntegrityError where a SID or a place in a conversation is taken already.
     """
     if taken:
-        connection.execute(sa.insert(LoggedMessage), [_row(*entry) for entry in taken])
+        connection.execute(_APPEND, [_row(*entry) for entry in taken])
 
 
 def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:

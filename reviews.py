@@ -15,6 +15,8 @@ from models import LoggedMessage, Review
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
 
+_SAVE = sa.insert(Review)
+
 
 def save(
     connection: Connection,
@@ -25,7 +27,7 @@ def save(
     Raises IntegrityError where a conversation has made its review already.
     """
     if finished:
-        connection.execute(sa.insert(Review), [_row(*review) for review in finished])
+        connection.execute(_SAVE, [_row(*review) for review in finished])
 
 
 def _row(

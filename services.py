@@ -30,10 +30,14 @@ class Services:
     forgetting_key: str
 
 
-# Coroutines, since FastAPI takes every plain function through its thread pool.
-async def _services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+# A coroutine, since FastAPI takes every plain function through its thread pool.
+async def _services(request: Request) -> Services:
+    return services_of(request)
 
 
 Here = Annotated[Services, Depends(_services)]

@@ -99,15 +99,21 @@ def _try_locks(
     ).all()
 
 
+# Put together once, since they run with every batch.
+_OF_CONTACTS = sa.select(UnfinishedConversation).where(
+    UnfinishedConversation.contact_number.in_(sa.bindparam("contacts", expanding=True)),
+    UnfinishedConversation.updated_at >= sa.bindparam("idle_since"),
+)
+_INSERT = sa.insert(UnfinishedConversation)
+_DELETE = sa.delete(UnfinishedConversation).where(
+    UnfinishedConversation.contact_number.in_(sa.bindparam("contacts", expanding=True))
+)
+
+
 def _read(
     connection: Connection, contacts: Collection[str], idle_since: datetime
 ) -> dict[str, Conversation | None]:
-    rows = connection.execute(
-        sa.select(UnfinishedConversation).where(
-            UnfinishedConversation.contact_number.in_(contacts),
-            UnfinishedConversation.updated_at >= idle_since,
-        )
-    )
+    rows = connection.execute(_OF_CONTACTS, {"contacts": [*contacts], "idle_since": idle_since})
     found: dict[str, Conversation | None] = dict.fromkeys(contacts)
     for row in rows:
         found[row.contact_number] = Conversation(
@@ -123,9 +129,7 @@ def _read(
 def _write(connection: Connection, changes: dict[str, Conversation | None], now: datetime) -> None:
     if not changes:
         return
-    connection.execute(
-        sa.delete(UnfinishedConversation).where(UnfinishedConversation.contact_number.in_(changes))
-    )
+    connection.execute(_DELETE, {"contacts": [*changes]})
     rows = [
         {
             "contact_number": contact,
@@ -140,7 +144,7 @@ def _write(connection: Connection, changes: dict[str, Conversation | None], now:
         if conversation is not None
     ]
     if rows:
-        connection.execute(sa.insert(UnfinishedConversation), rows)
+        connection.execute(_INSERT, rows)
 
 
 def _changes(

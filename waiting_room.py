@@ -6,9 +6,10 @@ Where a COMMIT fails, its messages are of unknown fate until the log has been as
 
 import threading
 import time
+from asyncio import AbstractEventLoop, Future
 from collections import OrderedDict
-from collections.abc import Iterable
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -49,16 +50,26 @@ class Fate(Enum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message on its way. Deliveries of one SID that overlap share the entry, and its answer."""
+    """A message on its way. Deliveries of one SID that overlap share the entry, and its answer.
+
+    `number` counts the arrivals. Each of `deliveries` is done when there is the answer.
+    """
 
     message: Message
+    number: int
     fate: Fate = Fate.WAITING
-    deliveries: int = 1
-    answer: Future[Reply] = field(default_factory=Future)
+    deliveries: list[Future[None]] = field(default_factory=list)
+    answer: Reply | Exception | None = None
 
     @property
     def is_over(self) -> bool:
-        return self.fate in {Fate.ANSWERED, Fate.WITHDRAWN}
+        return self.fate is Fate.ANSWERED or self.fate is Fate.WITHDRAWN
+
+    def result(self) -> Reply:
+        """Return the answer, or raise it."""
+        if isinstance(self.answer, Reply):
+            return self.answer
+        raise self.answer or OutcomeUnknown
 
 
 class WaitingRoom:
@@ -67,6 +78,8 @@ class WaitingRoom:
     MOST_ENTRIES = 10_000
     BATCH = 256
     BATCH_PER_CONTACT = 16
+    ENOUGH = 64
+    """How many are not kept waiting for those who arrive just after them."""
     REMEMBERED_SECONDS = 60.0
     """How long words stay here after they were said: Twilio's retries come within 15 s, and words
     that are erased from the database must not linger."""
@@ -78,36 +91,49 @@ class WaitingRoom:
         self._by_contact: dict[str, list[Entry]] = {}  # each contact's in order of arrival
         # What was answered lately: nobody is told "not saved" of what we know to be saved.
         self._answered: OrderedDict[str, tuple[str, Reply, float]] = OrderedDict()
+        self._arrivals = 0
+        self._due = 0  # the writer is to take whoever has this number or a lower one
         self._closed = False
 
     # What the event loop does.
 
-    def enter(self, message: Message) -> Entry:
+    def enter(self, message: Message, delivery: Future[None]) -> Entry:
         """Let a message in, or join the entry of its SID. Raises MessageSidTaken.
 
         Where the room is full or closed the entry is answered at once, as if at its deadline.
+        `delivery` belongs to the caller's event loop, and is done there.
         """
         with self._lock:
             entry = self._by_sid.get(message.sid)
             if entry is not None:
                 insist_on_same(message, entry.message.contact, entry.message.text)
-                entry.deliveries += 1
+                entry.deliveries.append(delivery)
                 return entry
-            entry = Entry(message)
+            self._arrivals += 1
+            entry = Entry(message, self._arrivals, deliveries=[delivery])
             if self._closed or len(self._by_sid) >= self.MOST_ENTRIES:
                 logger.error("no room, message refused sid=%s", message.sid)
-                entry.fate = Fate.WITHDRAWN
-                entry.answer.set_result(self._last_word(message))
+                entry.fate, entry.answer = Fate.WITHDRAWN, self._last_word(message)
+                delivery.set_result(None)
                 return entry
             self._by_sid[message.sid] = entry
             self._by_contact.setdefault(message.contact, []).append(entry)
-            self._changed.notify()
             return entry
 
-    def leave(self, entry: Entry) -> None:
+    def call_writer(self, entry: Entry) -> None:
+        """Call the writer for an entry and all before it, unless somebody has arrived since.
+
+        Then their call will do, and one commit serves all who arrived together.
+        """
+        with self._lock:
+            if entry.number == self._arrivals or len(self._by_sid) >= self.ENOUGH:
+                self._due = self._arrivals
+                self._changed.notify()
+
+    def leave(self, entry: Entry, delivery: Future[None]) -> None:
         """Take note that one delivery no longer waits."""
         with self._lock:
-            entry.deliveries -= 1
+            entry.deliveries.remove(delivery)
 
     def withdraw(self, entry: Entry) -> None:
         """Give up on a message at its deadline: it is answered with the apology, never recorded.
@@ -121,7 +147,7 @@ class WaitingRoom:
                 logger.error("outcome unknown at the deadline sid=%s", entry.message.sid)
                 raise OutcomeUnknown
             logger.error("withdrawn at the deadline sid=%s", entry.message.sid)
-            self._finish(entry, Fate.WITHDRAWN, self._last_word(entry.message))
+            self._finish({entry: self._last_word(entry.message)}, Fate.WITHDRAWN)
 
     # What the writer does.
 
@@ -132,7 +158,7 @@ class WaitingRoom:
         """
         with self._lock:
             while not self._changed.wait_for(
-                lambda: self._by_contact or self._closed, self.REMEMBERED_SECONDS
+                lambda: self._is_anybody_due() or self._closed, self.REMEMBERED_SECONDS
             ):
                 self._forget_old_answers()
             batch: list[Entry] = []
@@ -157,7 +183,7 @@ class WaitingRoom:
         with self._lock:
             for entry in entries:
                 if entry.fate is Fate.UNKNOWN and not entry.deliveries:
-                    self._finish(entry, Fate.WITHDRAWN, Reply(APOLOGY))
+                    self._finish({entry: Reply(APOLOGY)}, Fate.WITHDRAWN)
                     continue
                 if entry.fate is Fate.UNKNOWN:
                     entry.fate = Fate.WAITING
@@ -184,13 +210,13 @@ class WaitingRoom:
                 entry.fate = fate
             return bool(claimed)
 
-    def answer(self, answers: dict[Entry, Reply | MessageSidTaken]) -> None:
+    def answer(self, answers: Mapping[Entry, Reply | MessageSidTaken]) -> None:
         """Let replies go, after COMMIT."""
         with self._lock:
             self._forget_old_answers()
             now = time.monotonic()
+            self._finish(answers, Fate.ANSWERED)
             for entry, answer in answers.items():
-                self._finish(entry, Fate.ANSWERED, answer)
                 if isinstance(answer, Reply):
                     self._answered[entry.message.sid] = (entry.message.contact, answer, now)
                     self._answered.move_to_end(entry.message.sid)
@@ -204,7 +230,7 @@ class WaitingRoom:
             for entry in entries:
                 abandoned = entry.fate is Fate.UNKNOWN and not entry.deliveries
                 if entry.fate is Fate.WAITING or abandoned:
-                    self._finish(entry, Fate.WITHDRAWN, answer)
+                    self._finish({entry: answer}, Fate.WITHDRAWN)
 
     def let_others_pass(self, contacts: Iterable[str]) -> None:
         """Move contacts that are held elsewhere to the end, so that they stall nobody."""
@@ -226,6 +252,10 @@ class WaitingRoom:
         with self._lock:
             return self._changed.wait_for(lambda: self._closed, seconds)
 
+    def _is_anybody_due(self) -> bool:
+        oldest = next(iter(self._by_sid.values()), None)
+        return oldest is not None and oldest.number <= self._due
+
     def _move_to_end(self, contacts: Iterable[str]) -> None:
         for contact in contacts:
             if contact in self._by_contact:
@@ -245,17 +275,27 @@ class WaitingRoom:
                 return
             del self._answered[sid]
 
-    def _finish(self, entry: Entry, fate: Fate, answer: Reply | Exception) -> None:
-        entry.fate = fate
-        del self._by_sid[entry.message.sid]
-        entries = self._by_contact[entry.message.contact]
-        entries.remove(entry)
-        if not entries:
-            del self._by_contact[entry.message.contact]
-        if isinstance(answer, Reply):
-            entry.answer.set_result(answer)
-        else:
-            entry.answer.set_exception(answer)
+    def _finish(self, answers: Mapping[Entry, Reply | Exception], fate: Fate) -> None:
+        waiting: dict[AbstractEventLoop, list[Future[None]]] = {}
+        for entry, answer in answers.items():
+            entry.fate, entry.answer = fate, answer
+            del self._by_sid[entry.message.sid]
+            entries = self._by_contact[entry.message.contact]
+            entries.remove(entry)
+            if not entries:
+                del self._by_contact[entry.message.contact]
+            for delivery in entry.deliveries:
+                waiting.setdefault(delivery.get_loop(), []).append(delivery)
+        for loop, deliveries in waiting.items():
+            with suppress(RuntimeError):  # a loop that is closed has nobody waiting
+                loop.call_soon_threadsafe(wake, deliveries)
+
+
+def wake(deliveries: Iterable[Future[None]]) -> None:
+    """Let those go on that still wait; in their own event loop."""
+    for delivery in deliveries:
+        if not delivery.done():
+            delivery.set_result(None)
 
 
 def insist_on_same(message: Message, contact: str, text: str) -> None:

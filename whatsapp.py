@@ -5,20 +5,22 @@ import re
 import uuid
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape, quoteattr
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import ClientDisconnect
-from twilio.request_validator import RequestValidator
-from twilio.twiml.messaging_response import MessagingResponse
 
 from conversation import Message, is_blank
 from logs import logger
+from signature import is_signed
 
 WEBHOOK = "/webhook"
 STATUS_CALLBACK = "/twilio-status-callback"
 NO_REVIEW = "none"
 """What the doctor's callback names, to see whether a query arrives as it was signed."""
+
+XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 
 MOST_BYTES = 128 * 1024
 MOST_FIELDS = 100
@@ -126,15 +128,16 @@ class Twilio:
         https://www.twilio.com/docs/messaging/twiml/message. They carry the conversation whose
         review is confirmed, as nobody tells us the SID of a TwiML reply.
         """
-        response = MessagingResponse()
-        if text and confirms:
+        if not text:
+            return f"{XML_DECLARATION}<Response />"
+        attributes = ""
+        if confirms:
             # Relative, it is resolved against the webhook's own address.
             base = f"{self.public_url}/" if self.public_url else ""
-            callback = f"{base}{STATUS_CALLBACK[1:]}?review={confirms}"
-            response.message(text, action=callback, status_callback=callback)
-        elif text:
-            response.message(text)
-        return str(response)
+            callback = quoteattr(f"{base}{STATUS_CALLBACK[1:]}?review={confirms}")
+            attributes = f" action={callback} statusCallback={callback}"
+        message = f"<Message{attributes}>{escape(text)}</Message>"
+        return f"{XML_DECLARATION}<Response>{message}</Response>"
 
     async def _read_form(self, request: Request) -> Form:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -147,20 +150,15 @@ class Twilio:
             )
         except ValueError:
             raise HTTPException(400, f"More than {MOST_FIELDS} fields.") from None
-        form = Form(pairs)
-        if self.auth_tokens and not self._is_signed(request, form):
+        if self.auth_tokens and not self._is_signed(request, pairs):
             logger.warning("refused, signature path=%s", request.url.path)
             raise HTTPException(403, "Not signed by Twilio for this address.")
-        return form
+        return Form(pairs)
 
-    def _is_signed(self, request: Request, form: Form) -> bool:
-        """Check X-Twilio-Signature: https://www.twilio.com/docs/usage/webhooks/webhooks-security."""
+    def _is_signed(self, request: Request, pairs: list[tuple[str, str]]) -> bool:
         signature = request.headers.get("x-twilio-signature", "")
         try:
-            url = self._signed_url(request)
-            return any(
-                RequestValidator(token).validate(url, form, signature) for token in self.auth_tokens
-            )
+            return is_signed(signature, self.auth_tokens, self._signed_url(request), pairs)
         except ValueError:  # a Host whose port is none
             return False
 

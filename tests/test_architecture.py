@@ -34,9 +34,10 @@ ALLOWED = {
     "recorder": "conversation database stores reviews message_log waiting_room",
     "collector": "conversation database schema stores recorder waiting_room",
     "checker": "conversation models database schema message_log settings",
-    "whatsapp": "conversation",
+    "signature": "",
+    "whatsapp": "conversation signature",
     "services": "database schema stores collector whatsapp",
-    "webhooks": "database reviews waiting_room whatsapp services",
+    "webhooks": "access database reviews waiting_room whatsapp services",
     "api": "api_answers api_filters csv_export forgetting listing message_log"
     " whatsapp access services",
     "api_docs": "access settings",

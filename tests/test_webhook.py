@@ -271,3 +271,16 @@ def test_a_review_of_every_character_is_stored_on_either_database(
     stored = [review["product_review"] for review in reversed(listed(app))]
     assert stored == [clean(f"<{review}>") for review in sent]
     assert {review["contact_number"] for review in listed(app)} == {customer.contact}
+
+
+def test_both_webhooks_answer_below_a_path_that_the_server_names_as_well(
+    make_client: MakeClient, sqlite_url: str
+) -> None:
+    """Uvicorn's --root-path: such a request takes the routes, not the shortcut past them."""
+    client = TestClient(make_client(database_url=sqlite_url).app, root_path="/bot")
+    answer = client.post("/bot/webhook", data={"From": "+15551234567", "Body": "Hi"})
+    assert read_twiml(answer).text == GREETING
+    assert client.post("/bot/webhook", data={"Body": "Hi"}).status_code == 400
+    assert client.post("/bot/twilio-status-callback", data={"Body": "x"}).status_code == 204
+    foreign = {"Origin": "https://evil.example"}
+    assert client.post("/bot/webhook", data={"From": "1"}, headers=foreign).status_code == 403

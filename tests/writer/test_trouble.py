@@ -227,9 +227,12 @@ class TestSeveralWorkers:
     def test_busy_contacts_take_turns(self) -> None:
         room = WaitingRoom()
         busy = WaitingRoom.BATCH // WaitingRoom.BATCH_PER_CONTACT
+        loop = asyncio.new_event_loop()
         for contact in range(busy + 1):
             for n in range(2 * WaitingRoom.BATCH_PER_CONTACT):
-                room.enter(message(1000 * contact + n, "x", f"+{contact}"))
+                each = message(1000 * contact + n, "x", f"+{contact}")
+                room.call_writer(room.enter(each, loop.create_future()))
+        loop.close()
         first, second = room.next_batch(), room.next_batch()
         last_contact = f"+{busy}"
         assert last_contact not in {entry.message.contact for entry in first}

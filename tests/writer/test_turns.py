@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,9 @@ import sqlalchemy as sa
 
 from checker import check
 from collector import Collector
-from conversation import APOLOGY
+from conversation import APOLOGY, GREETING, Message
 from database import Database
+from logs import logger
 from models import LoggedMessage
 from stores import DatabaseStore
 from tests.writer.conftest import (
@@ -40,6 +42,65 @@ def test_messages_that_wait_together_are_taken_in_order(
 ) -> None:
     assert tell(collector, *map(message, range(1, 5)))[-1] == THANKS
     insist_on_one_review(database)
+
+
+def stranger(number: int) -> Message:
+    return message(10 + number, "hi", f"+1555{number:07}")
+
+
+def test_those_who_come_together_share_a_commit(collector: Collector, store: Interrupted) -> None:
+    tell(collector, message(1))
+    commits: list[int] = []
+    store.after_commit = lambda: commits.append(1)
+
+    async def arrive(number: int) -> Reply:
+        for _ in range(number):  # somebody more with every round of the event loop
+            await asyncio.sleep(0)
+        return await collector.reply_to(stranger(number))
+
+    async def crowd() -> set[Reply]:
+        return set(await asyncio.gather(*map(arrive, range(WaitingRoom.ENOUGH))))
+
+    assert asyncio.run(crowd()) == {Reply(GREETING)}
+    assert len(commits) == 1
+
+
+def test_a_stream_of_others_keeps_nobody_waiting() -> None:
+    room, loop = WaitingRoom(), asyncio.new_event_loop()
+    first, *_ = [room.enter(stranger(n), loop.create_future()) for n in range(WaitingRoom.ENOUGH)]
+    with ThreadPoolExecutor(1) as writer:
+        batch = writer.submit(room.next_batch)
+        room.call_writer(first)  # not the last who came
+        try:
+            assert len(batch.result(timeout=10)) == WaitingRoom.ENOUGH
+        finally:
+            room.close()
+    loop.close()
+
+
+def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
+    collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a server is torn down amid a request, and the process goes on with another."""
+    complaints: list[str] = []
+    for level in ("warning", "error"):
+        monkeypatch.setattr(logger, level, lambda text, *_, **__: complaints.append(text))
+    committing, is_gone = threading.Event(), threading.Event()
+
+    def wait_for_the_end() -> None:
+        committing.set()
+        assert is_gone.wait(10)
+
+    store.before_commit = once(wait_for_the_end)
+    gone = asyncio.new_event_loop()
+    delivery = gone.create_task(collector.reply_to(message(1)))
+    while not committing.is_set():
+        gone.run_until_complete(asyncio.sleep(0.001))
+    gone.close()
+    is_gone.set()
+    assert tell(collector, message(1))[0].text == GREETING
+    assert not delivery.done()
+    assert complaints == []
 
 
 def test_twenty_deliveries_at_once_are_one_message(
