@@ -1,17 +1,15 @@
 """The Twilio edge: is this request Twilio's, what does it say, and how do we answer."""
 
-import asyncio
 import re
 import uuid
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape, quoteattr
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import ImmutableMultiDict
-from starlette.requests import ClientDisconnect
 
 from conversation import Message, is_blank
+from forms import read_pairs
 from logs import logger
 from signature import is_signed
 
@@ -22,10 +20,7 @@ NO_REVIEW = "none"
 
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 
-MOST_BYTES = 128 * 1024
-MOST_FIELDS = 100
 MOST_CONTACT_CHARACTERS = 150
-BODY_SECONDS = 5.0
 
 STATUSES = (
     "accepted",
@@ -140,16 +135,7 @@ class Twilio:
         return f"{XML_DECLARATION}<Response>{message}</Response>"
 
     async def _read_form(self, request: Request) -> Form:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/x-www-form-urlencoded":
-            raise HTTPException(415, "Send application/x-www-form-urlencoded.")
-        body = await _read_body(request)
-        try:
-            pairs = parse_qsl(
-                body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS
-            )
-        except ValueError:
-            raise HTTPException(400, f"More than {MOST_FIELDS} fields.") from None
+        pairs = await read_pairs(request)
         if self.auth_tokens and not self._is_signed(request, pairs):
             logger.warning("refused, signature path=%s", request.url.path)
             raise HTTPException(403, "Not signed by Twilio for this address.")
@@ -194,25 +180,6 @@ class Twilio:
             logger.warning("refused, another account account=%s", account_sid)
             raise HTTPException(403, "Another Twilio account's message.")
         return account_sid
-
-
-async def _read_body(request: Request) -> bytes:
-    too_large = HTTPException(413, f"More than {MOST_BYTES} bytes.")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MOST_BYTES:
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise too_large
-    except TimeoutError:
-        raise HTTPException(408, "The body came too slowly.") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "The body ended early.") from None
-    return bytes(body)
 
 
 def _only(form: Form, name: str) -> str:

@@ -1,7 +1,15 @@
-"""`python -m bench`, which `run.py bench` starts."""
+"""`python -m bench [messages|reads|scale]`, which `run.py bench` starts."""
 
 import sys
 
-from bench import messages
+from bench import messages, reads, scale
 
-messages.main(sys.argv[1:])
+PARTS = {"messages": messages.main, "reads": reads.main, "scale": scale.main}
+
+if __name__ == "__main__":
+    part, *options = sys.argv[1:] or ["messages"]
+    if part.startswith("-"):
+        part, options = "messages", [part, *options]
+    if part not in PARTS:
+        sys.exit(f"bench knows {', '.join(PARTS)}, not {part}.")
+    PARTS[part](options)

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+import math
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 WRK = shutil.which("wrk")
+NAME = "wrk" if WRK else "our own client, as wrk is not installed"
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
@@ -26,13 +28,25 @@ class Load:
     """In seconds, as many as were taken down."""
 
 
-def send_with_wrk(port: int, requests: Sequence[bytes], connections: int, seconds: int) -> Load:
-    """Have wrk keep `connections` busy, one request after another on each."""
-    assert WRK is not None
+def send(port: int, requests: Sequence[bytes], connections: int, seconds: int) -> Load:
+    """Keep `connections` busy for so long, one request after another on each."""
+    if WRK is None:
+        return asyncio.run(_keep_busy(port, requests, connections, seconds))
+    return _send_with_wrk(WRK, port, requests, connections, seconds)
+
+
+def send_all(port: int, requests: Sequence[bytes], connections: int) -> Load:
+    """Send every request once, however long it takes; by our own client."""
+    return asyncio.run(_keep_busy(port, requests, connections, math.inf))
+
+
+def _send_with_wrk(
+    wrk: str, port: int, requests: Sequence[bytes], connections: int, seconds: int
+) -> Load:
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"\0".join(requests))
         file.flush()
-        command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)]
+        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)]
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}", "--", file.name],
             check=True,
@@ -41,11 +55,6 @@ def send_with_wrk(port: int, requests: Sequence[bytes], connections: int, second
         )
     told = json.loads(done.stdout.strip().splitlines()[-1])
     return Load(told["seconds"], told["answered"], told["refused"])
-
-
-def send(port: int, requests: Sequence[bytes], connections: int, seconds: int) -> Load:
-    """Do the same ourselves."""
-    return asyncio.run(_keep_busy(port, iter(requests), connections, seconds))
 
 
 def send_steadily(port: int, requests: Sequence[bytes], per_second: float) -> Load:
@@ -65,6 +74,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+
+    def close(self) -> None:
+        self._answer = None
+        self._transport.close()
 
     async def ask(self, request: bytes) -> bool:
         """Send a request; return whether the answer was a TwiML message."""
@@ -93,20 +106,28 @@ async def _connect(port: int) -> _Connection:
     return connection
 
 
+async def _close(connections: Sequence[_Connection]) -> None:
+    for connection in connections:
+        connection.close()
+    await asyncio.sleep(0)  # transports close in the loop's next round
+
+
 async def _keep_busy(
-    port: int, requests: Iterator[bytes], connections: int, seconds: float
+    port: int, requests: Sequence[bytes], connections: int, seconds: float
 ) -> Load:
-    load = Load()
+    load, waiting = Load(), iter(requests)
     opened = [await _connect(port) for _ in range(connections)]
     began = time.perf_counter()
 
     async def work(connection: _Connection) -> None:
-        while time.perf_counter() - began < seconds and (request := next(requests, None)):
-            load.refused += not await connection.ask(request)
+        while time.perf_counter() - began < seconds and (request := next(waiting, None)):
+            is_message = await connection.ask(request)  # first: += would read before it waits
+            load.refused += not is_message
             load.answered += 1
 
     await asyncio.gather(*map(work, opened))
     load.seconds = time.perf_counter() - began
+    await _close(opened)
     return load
 
 
@@ -117,7 +138,8 @@ async def _send_on_time(port: int, requests: Sequence[bytes], per_second: float)
 
     async def deliver(request: bytes, due: float) -> None:
         connection = idle.pop() if idle else await _connect(port)
-        load.refused += not await connection.ask(request)
+        is_message = await connection.ask(request)
+        load.refused += not is_message
         load.latencies.append(time.perf_counter() - due)
         load.answered += 1
         idle.append(connection)
@@ -130,4 +152,5 @@ async def _send_on_time(port: int, requests: Sequence[bytes], per_second: float)
                 await asyncio.sleep(0)
             group.create_task(deliver(request, due))
     load.seconds = time.perf_counter() - began
+    await _close(idle)
     return load

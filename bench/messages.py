@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -13,8 +12,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import client
-from bench.report import bars, machine, table
-from bench.subjects import BARE, NOOP, OURS, SUBJECTS, TUTORIAL, Laboratory, Running, Subject, Void
+from bench.report import bars, save, spread, table, tell
+from bench.subjects import (
+    BARE,
+    NOOP,
+    POSTGRESQL,
+    SQLITE,
+    SUBJECTS,
+    TUTORIAL,
+    Laboratory,
+    Running,
+    Subject,
+    Void,
+)
 from bench.traffic import Traffic, make_traffic
 
 MESSAGES_PER_SECOND = 80
@@ -32,8 +42,8 @@ class Plan:
     requests: int
 
 
-FULL = Plan(SUBJECTS, 5, (1, 16, 64), 3, 10, 60_000)
-QUICK = Plan([NOOP, TUTORIAL, OURS[0], OURS[3]], 2, (16, 64), 1, 2, 16_384)
+FULL = Plan(SUBJECTS, 5, (1, 16, 64), 2, 5, 45_056)
+QUICK = Plan([NOOP, TUTORIAL, SQLITE, POSTGRESQL], 2, (16, 64), 1, 2, 24_576)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +59,9 @@ def measure(running: Running, traffic: Traffic, plan: Plan) -> Measured:
     """Send one subject everything that the plan says. Raises Void."""
     least = most = place = 0
     per_second: dict[int, float] = {}
-    send = client.send_with_wrk if client.WRK else client.send
     warming_up = (max(plan.connections), 1)
     for connections, seconds in [warming_up, *((each, plan.seconds) for each in plan.connections)]:
-        load = send(running.server.port, traffic.requests[place:], connections, seconds)
+        load = client.send(running.server.port, traffic.requests[place:], connections, seconds)
         if load.refused:
             raise Void(f"{running.subject.name}: {load.refused} answers were no TwiML")
         if running.subject.database and place + load.answered > len(traffic.requests):
@@ -98,12 +107,6 @@ def ratios(rounds: Rounds, subject: Subject, to: Subject, connections: int) -> l
     return [a.per_second[connections] / b.per_second[connections] for a, b in pairs]
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Write the median, and the least and the most."""
-    median, least, most = statistics.median(values), min(values), max(values)
-    return f"{median:{form}} ({least:{form}}-{most:{form}})"
-
-
 def report(plan: Plan, rounds: Rounds, into: Path) -> None:
     """Print the table; write figures and picture into a folder."""
     head = ["subject", *(f"x noop, {each} conn." for each in plan.connections)]
@@ -118,26 +121,19 @@ def report(plan: Plan, rounds: Rounds, into: Path) -> None:
         ]
         for subject, measured in rounds.items()
     ]
-    tell(f"\nSent by {'wrk' if client.WRK else 'our own client, as wrk is not installed'};")
+    tell(f"\nSent by {client.NAME};")
     tell(f"p50 and p99 at a steady {MESSAGES_PER_SECOND} messages/s. Median (least-most).\n")
-    tell(table(head, rows))
-    into.mkdir(parents=True, exist_ok=True)
-    found = {
-        "machine": machine(),
-        "client": "wrk" if client.WRK else "own",
-        "rounds": {subject.name: [asdict(each) for each in rounds[subject]] for subject in rounds},
-    }
-    into.joinpath("messages.json").write_text(json.dumps(found, indent=1) + "\n")
+    tell(table([head, *rows]))
+    save(
+        into,
+        "messages",
+        {subject.name: [asdict(each) for each in measured] for subject, measured in rounds.items()},
+    )
     middle = plan.connections[-2]
     values = {subject.name: ratios(rounds, subject, NOOP, middle) for subject in rounds}
     values.pop(BARE.name, None)  # it would dwarf the others
     title = f"Messages a second, {middle} connections; FastAPI doing nothing is 1"
     into.joinpath("messages.svg").write_text(bars(title, values, {"1": 1.0}))
-    tell(f"\nWritten: {into / 'messages.json'}, {into / 'messages.svg'}")
-
-
-def tell(text: str) -> None:
-    print(text, flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:

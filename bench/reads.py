@@ -1,29 +1,31 @@
-"""What reading costs as the reviews grow: `python -m bench.reads`.
+"""What reading costs as the reviews grow: `run.py bench reads`.
 
 Fills a thousand, a hundred thousand and a million reviews, serves them with one worker, and asks
-over HTTP. Needs the development requirements, and Linux for the memory's growth.
+over HTTP. Milliseconds, where a name says nothing else.
 """
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import sqlalchemy as sa
 
+from bench.report import save, table, tell
+from bench.subjects import POSTGRESQL, SQLITE, TUTORIAL, Laboratory, Running, Subject
+from bench.traffic import API_KEY
 from database import Database, open_database
 from reviews import search_text
 from terminal import read_examples
-from tests.servers import Postgres, Uvicorn, serve
 
 SIZES = (1_000, 100_000, 1_000_000)
+MOST_FOR_TUTORIAL = 100_000
+"""It builds the whole list in memory first."""
 REPEATS = 41
 ROUNDS = 5
 SECONDS_BETWEEN_REVIEWS = 30
@@ -82,7 +84,7 @@ def fill(database: Database, size: int) -> None:
 class Server:
     """One worker that serves a filled database."""
 
-    process: Uvicorn
+    running: Running
     client: httpx.Client
 
     def median_milliseconds(self, path: str, repeats: int = REPEATS) -> float:
@@ -95,20 +97,15 @@ class Server:
 
     def stream(self, path: str) -> tuple[float, float]:
         """Read everything; return the seconds and the growth of the worker's memory in MB."""
-        before = self._resident_megabytes()
+        before = self.running.megabytes()
         most, began, looked_at = before, time.perf_counter(), 0.0
         with self.client.stream("GET", path) as response:
             response.raise_for_status()
             for _ in response.iter_raw():
                 if time.perf_counter() - looked_at > 0.05:
                     looked_at = time.perf_counter()
-                    most = max(most, self._resident_megabytes())
-        return time.perf_counter() - began, max(most, self._resident_megabytes()) - before
-
-    def _resident_megabytes(self) -> float:
-        status = Path(f"/proc/{self.process.process.pid}/status").read_text()
-        [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
-        return int(line.split()[1]) / 1024
+                    most = max(most, self.running.megabytes())
+        return time.perf_counter() - began, max(most, self.running.megabytes()) - before
 
 
 def deep_path(size: int) -> str:
@@ -134,7 +131,7 @@ def measure_pages(servers: dict[int, Server]) -> dict[int, dict[str, float]]:
 
 
 def measure(server: Server, size: int) -> dict[str, float]:
-    """Ask for what takes its time; milliseconds, except where the name says otherwise."""
+    """Ask for what takes its time."""
     found: dict[str, float] = {}
     few = 5
     found["one product, 50"] = server.median_milliseconds(
@@ -151,57 +148,67 @@ def measure(server: Server, size: int) -> dict[str, float]:
     return found
 
 
-def urls(kinds: list[str], folder: Path, running: ExitStack) -> Iterator[tuple[str, Any]]:
-    """Make for each kind of database a function from a name to a new one's URL."""
-    if "sqlite" in kinds:
-        yield "sqlite", lambda name: f"sqlite:///{folder / name}.db"
-    if "postgresql" in kinds:
-        server = Postgres().start()
-        running.callback(server.close)
-
-        def new(name: str) -> str:
-            server.run_sql(f"CREATE DATABASE {name}")
-            return server.url(name)
-
-        yield "postgresql", new
+def measure_tutorial(laboratory: Laboratory, url: str, size: int) -> dict[str, float]:
+    """Have the usual design list a filled database: it reads the columns of ours that it knows."""
+    with ExitStack() as serving:
+        server = open_server(laboratory, TUTORIAL, url, serving)
+        seconds, growth = server.stream("/api/reviews")
+    return {"tutorial's list, rows/s": size / seconds, "tutorial's list, MB grown": growth}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.reads", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N")
-    parser.add_argument(
-        "--databases", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"]
+def open_server(laboratory: Laboratory, subject: Subject, url: str, serving: ExitStack) -> Server:
+    running = serving.enter_context(laboratory.serve(subject, url=url))
+    client = httpx.Client(
+        base_url=running.server.base_url,
+        headers={"X-API-Key": API_KEY},
+        timeout=600,
+        trust_env=False,
     )
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    with ExitStack() as running:
-        running.callback(shutil.rmtree, folder)
-        for kind, new_url in urls(options.databases, folder, running):
-            with ExitStack() as serving:
-                servers = {}
-                for size in options.sizes:
-                    url = new_url(f"reviews_{size}")
-                    database = open_database(url)
-                    fill(database, size)
-                    database.close()
-                    settings = {"DATABASE_URL": url, "CONVERSATION_STORE": "database"}
-                    process = serving.enter_context(
-                        serve(folder / f"{kind}-{size}.log", **settings)
-                    )
-                    client = httpx.Client(base_url=process.base_url, timeout=600, trust_env=False)
-                    servers[size] = Server(process, serving.enter_context(client))
-                columns = measure_pages(servers)
-                for size, server in servers.items():
-                    columns[size] |= measure(server, size)
-                show(kind, columns)
+    return Server(running, serving.enter_context(client))
 
 
-def show(kind: str, columns: dict[int, dict[str, float]]) -> None:
-    print(f"\n{kind:24}" + "".join(f"{size:>14,}" for size in columns), flush=True)
-    for name in next(iter(columns.values())):
-        values = [column[name] for column in columns.values()]
-        print(f"{name:24}" + "".join(f"{value:14,.1f}" for value in values))
+def measure_all(
+    laboratory: Laboratory, subject: Subject, sizes: Sequence[int]
+) -> dict[int, dict[str, float]]:
+    with ExitStack() as serving:
+        servers = {}
+        for size in sizes:
+            url = laboratory.new_database(subject)
+            database = open_database(url)
+            fill(database, size)
+            database.close()
+            servers[size] = open_server(laboratory, subject, url, serving)
+        columns = measure_pages(servers)
+        for size, server in servers.items():
+            columns[size] |= measure(server, size)
+            if subject.database == TUTORIAL.database and size <= MOST_FOR_TUTORIAL:
+                columns[size] |= measure_tutorial(laboratory, server.running.url, size)
+    return columns
 
 
-if __name__ == "__main__":
-    main()
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="run.py bench reads", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="without the million: a look")
+    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    sizes = SIZES[:2] if options.quick else SIZES
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        laboratory = Laboratory(Path(folder))
+        try:
+            for subject in (SQLITE, POSTGRESQL):
+                columns = measure_all(laboratory, subject, sizes)
+                names = dict.fromkeys(name for column in columns.values() for name in column)
+                rows = [
+                    [name, *(f"{c[name]:,.1f}" if name in c else "" for c in columns.values())]
+                    for name in names
+                ]
+                assert subject.database is not None
+                found[subject.database] = [
+                    [subject.database, *(f"{size:,}" for size in columns)],
+                    *rows,
+                ]
+                tell(f"\n{table(found[subject.database])}")
+        finally:
+            laboratory.close()
+    save(options.into, "reads", found)

@@ -1,5 +1,6 @@
 """Tell what was measured: a table to read, JSON to compute with, a picture to look at."""
 
+import json
 import os
 import platform
 import sqlite3
@@ -47,13 +48,33 @@ def _fdatasync_seconds(times: int = 200) -> float:
     return statistics.median(taken)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay a table out as Markdown."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [[word.ljust(width) for word, width in zip(row, widths, strict=True)] for row in rows]
-    first = [word.ljust(width) for word, width in zip(head, widths, strict=True)]
-    rule = ["-" * width for width in widths]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [first, rule, *lines])
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Write the median, and the least and the most."""
+    median, least, most = statistics.median(values), min(values), max(values)
+    return f"{median:{form}} ({least:{form}}-{most:{form}})"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay a table out as Markdown; its first row is the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *body = [
+        f"| {' | '.join(word.ljust(width) for word, width in zip(row, widths, strict=True))} |"
+        for row in rows
+    ]
+    return "\n".join([head, f"| {' | '.join('-' * width for width in widths)} |", *body])
+
+
+def save(folder: Path, name: str, found: Any) -> None:
+    """Write figures as JSON, with the machine they are from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.json"
+    text = json.dumps({"machine": machine(), name: found}, indent=1, ensure_ascii=False)
+    file.write_text(f"{text}\n", encoding="utf-8")
+    tell(f"\nWritten: {file}")
+
+
+def tell(text: str) -> None:
+    print(text, flush=True)
 
 
 def bars(title: str, values: Mapping[str, Sequence[float]], marks: Mapping[str, float]) -> str:

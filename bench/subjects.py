@@ -40,6 +40,7 @@ OURS = [
     for database in ("sqlite", "postgresql")
     for store in ("database", "memory", "redis")
 ]
+SQLITE, SQLITE_IN_MEMORY, POSTGRESQL = OURS[0], OURS[1], OURS[3]
 SUBJECTS = [BARE, NOOP, TUTORIAL, *OURS]
 
 
@@ -54,6 +55,12 @@ class Running:
     subject: Subject
     server: Uvicorn
     url: str
+
+    def megabytes(self) -> float:
+        """Read how much memory its only worker has, as Linux tells."""
+        status = Path(f"/proc/{self.server.process.pid}/status").read_text()
+        [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) / 1024
 
     def insist_on_reviews(self, least: int, most: int) -> None:
         """Compare the reviews in the database with what was sent. Raises Void."""
@@ -82,10 +89,10 @@ class Laboratory:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        cores = sorted(os.sched_getaffinity(0))
-        self._subjects_cores = set(cores[:1])
-        if len(cores) > 1:
-            os.sched_setaffinity(0, cores[1:])  # the servers started here inherit it
+        self._cores = os.sched_getaffinity(0)
+        self._subjects_cores = {min(self._cores)}
+        if len(self._cores) > 1:  # the servers started here inherit it
+            os.sched_setaffinity(0, self._cores - self._subjects_cores)
         self._postgres = Postgres(is_durable=True).start()
         self._valkey = Valkey().start()
 
@@ -94,9 +101,14 @@ class Laboratory:
         self._postgres.close()
 
     @contextmanager
-    def serve(self, subject: Subject, workers: int = 1) -> Iterator[Running]:
-        """Serve a subject, signatures checked where it can, for as long as the block does."""
-        url = self._new_database(subject)
+    def serve(
+        self, subject: Subject, workers: int = 1, url: str | None = None
+    ) -> Iterator[Running]:
+        """Serve a subject, signatures checked where it can, for as long as the block does.
+
+        Without the `url` of a database it gets a new one. Several workers share all cores.
+        """
+        url = url or self.new_database(subject)
         server = Uvicorn(
             self._folder / f"{subject.name}.log",
             workers,
@@ -110,14 +122,16 @@ class Laboratory:
             PUBLIC_URL=PUBLIC_URL,
             API_KEY=API_KEY,
         )
-        os.sched_setaffinity(server.process.pid, self._subjects_cores)
+        cores = self._subjects_cores if workers == 1 else self._cores
+        os.sched_setaffinity(server.process.pid, cores)
         try:
-            wait_until(lambda: _accepts(server.port))
+            wait_until(lambda: server.is_up() if subject.is_ours else accepts(server.port))
             yield Running(subject, server, url)
         finally:
             server.stop()
 
-    def _new_database(self, subject: Subject) -> str:
+    def new_database(self, subject: Subject) -> str:
+        """Make an empty database of the subject's kind, and have Valkey forget everything."""
         name = f"bench_{uuid.uuid4().hex}"
         with redis.Redis.from_url(self._valkey.url) as client:
             client.flushall()
@@ -127,6 +141,6 @@ class Laboratory:
         return f"sqlite:///{self._folder / name}.db"
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -35,7 +35,8 @@ ALLOWED = {
     "collector": "conversation database schema stores recorder waiting_room",
     "checker": "conversation models database schema message_log settings",
     "signature": "",
-    "whatsapp": "conversation signature",
+    "forms": "",
+    "whatsapp": "conversation forms signature",
     "services": "database schema stores collector whatsapp",
     "webhooks": "access database reviews waiting_room whatsapp services",
     "api": "api_answers api_filters csv_export forgetting listing message_log"
