@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Form, Response
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from twilio.twiml.messaging_response import MessagingResponse
@@ -31,6 +32,16 @@ class Review(Base):
     product_name: Mapped[str]
     product_review: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class ReviewOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+    id: int
+    contact_number: str
+    user_name: str
+    product_name: str
+    product_review: str
+    created_at: datetime
 
 
 Base.metadata.create_all(engine)
@@ -83,16 +94,6 @@ def webhook(
 
 
 @app.get("/api/reviews")
-def list_reviews(db: Annotated[Session, Depends(get_db)]) -> list[dict[str, object]]:
+def list_reviews(db: Annotated[Session, Depends(get_db)]) -> list[ReviewOut]:
     rows = db.query(Review).order_by(Review.created_at.desc()).all()
-    return [
-        {
-            "id": row.id,
-            "contact_number": row.contact_number,
-            "user_name": row.user_name,
-            "product_name": row.product_name,
-            "product_review": row.product_review,
-            "created_at": row.created_at,
-        }
-        for row in rows
-    ]
+    return [ReviewOut.model_validate(row) for row in rows]
