@@ -12,11 +12,12 @@ from datetime import datetime
 
 from conversation import Message
 from database import OUTAGES, utc_now
+from entry import OutcomeUnknown, Reply, wake
 from logs import describe, logger
 from recorder import Recorder
 from schema import CannotStart
 from stores import Store
-from waiting_room import OutcomeUnknown, Reply, WaitingRoom, wake
+from waiting_room import WaitingRoom
 
 
 class Collector:
@@ -63,7 +64,7 @@ class Collector:
         delivery = loop.create_future()
         entry = room.enter(message, delivery)
         # Two rounds of the loop later: in one it reads what else has come, in the next it takes
-        # that in.
+        # that in (uvloop does; asyncio's own loop sees less of it).
         loop.call_soon(loop.call_soon, room.call_writer, entry)
         deadline = loop.call_later(self.DEADLINE_SECONDS, wake, [delivery])
         try:

@@ -1,4 +1,4 @@
-"""A form's body, read within bounds and parsed: the refusals that come before the signature is."""
+"""A form's body, read within bounds and parsed: what is refused before any signature counts."""
 
 import asyncio
 from urllib.parse import unquote

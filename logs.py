@@ -27,9 +27,6 @@ def configure(level: str) -> None:
 
     Safe to call again; right under plain `uvicorn main:app` too, which set up logging before us.
     """
-    # None of this is in our lines: https://docs.python.org/3/howto/logging.html#optimization
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
     formatter = _Formatter("%(asctime)s %(levelname)s %(message)s")
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())

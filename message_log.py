@@ -46,7 +46,7 @@ _BY_SID = sa.select(
     LoggedMessage.finished,
     LoggedMessage.erased_at,
 ).where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
-_APPEND = sa.insert(LoggedMessage)
+_INSERT = sa.insert(LoggedMessage)
 
 
 def find_replies(connection: Connection, sids: Collection[str]) -> dict[str, LoggedReply]:
@@ -71,7 +71,7 @@ def append(connection: Connection, taken: Sequence[tuple[Message, Turn, datetime
     Raises IntegrityError where a SID or a place in a conversation is taken already.
     """
     if taken:
-        connection.execute(_APPEND, [_row(*entry) for entry in taken])
+        connection.execute(_INSERT, [_row(*entry) for entry in taken])
 
 
 def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:

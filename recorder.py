@@ -8,19 +8,19 @@ import message_log
 import reviews
 from conversation import APOLOGY, Message, Turn, take_turn
 from database import OUTAGES, Away
-from logs import describe, logger, masked
-from message_log import LoggedReply
-from stores import Held, Store
-from waiting_room import (
+from entry import (
     Entry,
     Fate,
     MessageSidTaken,
     OutcomeUnknown,
     Reply,
-    WaitingRoom,
     WithdrawnMeanwhile,
     insist_on_same,
 )
+from logs import describe, logger, masked
+from message_log import LoggedReply
+from stores import Held, Store
+from waiting_room import WaitingRoom
 
 Answers = dict[Entry, Reply | MessageSidTaken]
 Taken = list[tuple[Message, Turn, datetime]]

@@ -15,7 +15,8 @@ from models import LoggedMessage, Review
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
 
-_SAVE = sa.insert(Review)
+# Put together once, since it runs with every batch.
+_INSERT = sa.insert(Review)
 
 
 def save(
@@ -27,7 +28,7 @@ def save(
     Raises IntegrityError where a conversation has made its review already.
     """
     if finished:
-        connection.execute(_SAVE, [_row(*review) for review in finished])
+        connection.execute(_INSERT, [_row(*review) for review in finished])
 
 
 def _row(

@@ -1,7 +1,7 @@
 """Twilio's signature: did who holds the Auth Token send these fields to this address?
 
 https://www.twilio.com/docs/usage/webhooks/webhooks-security. The SDK's RequestValidator says the
-same of every form (a test compares them), in ten times the time: see docs/performance.md.
+same (a test compares them) in seven times the time: see docs/performance.md.
 """
 
 import base64
@@ -9,15 +9,13 @@ import hmac
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-STANDARD_PORTS = {"https": 443, "http": 80}
-
 
 def is_signed(
     signature: str, tokens: Collection[str], url: str, pairs: Collection[tuple[str, str]]
 ) -> bool:
     """Say whether one of `tokens` made the signature of a form posted to `url`.
 
-    Raises ValueError where the URL's port is none.
+    Raises ValueError where the URL's port is no port.
     """
     # Names in order, the values of a name in order, and what comes twice counts once.
     fields = "".join(name + value for name, value in sorted(set(pairs)))
@@ -42,5 +40,5 @@ def _with_and_without_port(url: str) -> Iterator[str]:
     if parts.port:
         yield parts._replace(netloc=parts.netloc.rpartition(":")[0]).geturl()
     else:
-        port = STANDARD_PORTS.get(parts.scheme, 80)
+        port = 443 if parts.scheme == "https" else 80
         yield parts._replace(netloc=f"{parts.netloc}:{port}").geturl()

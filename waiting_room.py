@@ -1,8 +1,4 @@
-"""Messages on their way: who waits for an answer, in what order, and what became of each.
-
-waiting -> committing -> answered, or waiting -> withdrawn: every change happens under one lock.
-Where a COMMIT fails, its messages are of unknown fate until the log has been asked.
-"""
+"""The queue of messages on their way: in what order they are taken, under one lock."""
 
 import threading
 import time
@@ -10,66 +6,19 @@ from asyncio import AbstractEventLoop, Future
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from conversation import APOLOGY, Message
+from entry import (
+    Entry,
+    Fate,
+    MessageSidTaken,
+    OutcomeUnknown,
+    Reply,
+    WithdrawnMeanwhile,
+    insist_on_same,
+    wake,
+)
 from logs import logger
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the customer is told; no text means: say nothing.
-
-    `confirms` is the id of the conversation whose review these words confirm.
-    """
-
-    text: str
-    confirms: str | None = None
-
-
-class MessageSidTaken(Exception):
-    """Another contact's message has this SID: Twilio never does that."""
-
-
-class OutcomeUnknown(Exception):
-    """COMMIT was sent, its answer never came: nobody knows yet whether the message is recorded."""
-
-
-class WithdrawnMeanwhile(Exception):
-    """A customer was told to send again while the batch was under way: it goes on without them."""
-
-
-class Fate(Enum):
-    WAITING = auto()
-    COMMITTING = auto()
-    UNKNOWN = auto()
-    ANSWERED = auto()
-    WITHDRAWN = auto()
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A message on its way. Deliveries of one SID that overlap share the entry, and its answer.
-
-    `number` counts the arrivals. Each of `deliveries` is done when there is the answer.
-    """
-
-    message: Message
-    number: int
-    fate: Fate = Fate.WAITING
-    deliveries: list[Future[None]] = field(default_factory=list)
-    answer: Reply | Exception | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self.fate is Fate.ANSWERED or self.fate is Fate.WITHDRAWN
-
-    def result(self) -> Reply:
-        """Return the answer, or raise it."""
-        if isinstance(self.answer, Reply):
-            return self.answer
-        raise self.answer or OutcomeUnknown
 
 
 class WaitingRoom:
@@ -79,7 +28,8 @@ class WaitingRoom:
     BATCH = 256
     BATCH_PER_CONTACT = 16
     ENOUGH = 64
-    """How many are not kept waiting for those who arrive just after them."""
+    GATHERING_SECONDS = 0.003
+    """So many, or for so long, are kept waiting for those who arrive just after them."""
     REMEMBERED_SECONDS = 60.0
     """How long words stay here after they were said: Twilio's retries come within 15 s, and words
     that are erased from the database must not linger."""
@@ -93,6 +43,7 @@ class WaitingRoom:
         self._answered: OrderedDict[str, tuple[str, Reply, float]] = OrderedDict()
         self._arrivals = 0
         self._due = 0  # the writer is to take whoever has this number or a lower one
+        self._gathering_since = 0.0  # when the first came for whom it has not been called
         self._closed = False
 
     # What the event loop does.
@@ -109,11 +60,13 @@ class WaitingRoom:
                 insist_on_same(message, entry.message.contact, entry.message.text)
                 entry.deliveries.append(delivery)
                 return entry
+            if self._arrivals == self._due:
+                self._gathering_since = time.monotonic()
             self._arrivals += 1
             entry = Entry(message, self._arrivals, deliveries=[delivery])
             if self._closed or len(self._by_sid) >= self.MOST_ENTRIES:
                 logger.error("no room, message refused sid=%s", message.sid)
-                entry.fate, entry.answer = Fate.WITHDRAWN, self._last_word(message)
+                entry.answer, entry.fate = self._last_word(message), Fate.WITHDRAWN
                 delivery.set_result(None)
                 return entry
             self._by_sid[message.sid] = entry
@@ -121,12 +74,15 @@ class WaitingRoom:
             return entry
 
     def call_writer(self, entry: Entry) -> None:
-        """Call the writer for an entry and all before it, unless somebody has arrived since.
+        """Call the writer for all who are here, unless somebody has arrived after this entry.
 
-        Then their call will do, and one commit serves all who arrived together.
+        Then that one's call will do, and a commit serves all who arrived together. It is not left
+        to others where there are enough, or where somebody has waited for long enough.
         """
         with self._lock:
-            if entry.number == self._arrivals or len(self._by_sid) >= self.ENOUGH:
+            is_last = entry.number == self._arrivals
+            waited = time.monotonic() - self._gathering_since
+            if is_last or len(self._by_sid) >= self.ENOUGH or waited > self.GATHERING_SECONDS:
                 self._due = self._arrivals
                 self._changed.notify()
 
@@ -278,7 +234,7 @@ class WaitingRoom:
     def _finish(self, answers: Mapping[Entry, Reply | Exception], fate: Fate) -> None:
         waiting: dict[AbstractEventLoop, list[Future[None]]] = {}
         for entry, answer in answers.items():
-            entry.fate, entry.answer = fate, answer
+            entry.answer, entry.fate = answer, fate  # in this order: who sees the fate may ask
             del self._by_sid[entry.message.sid]
             entries = self._by_contact[entry.message.contact]
             entries.remove(entry)
@@ -289,18 +245,3 @@ class WaitingRoom:
         for loop, deliveries in waiting.items():
             with suppress(RuntimeError):  # a loop that is closed has nobody waiting
                 loop.call_soon_threadsafe(wake, deliveries)
-
-
-def wake(deliveries: Iterable[Future[None]]) -> None:
-    """Let those go on that still wait; in their own event loop."""
-    for delivery in deliveries:
-        if not delivery.done():
-            delivery.set_result(None)
-
-
-def insist_on_same(message: Message, contact: str, text: str) -> None:
-    """Compare a message with the one that came under its SID before. Raises MessageSidTaken."""
-    if message.contact != contact:
-        raise MessageSidTaken(message.sid)
-    if message.text != text:
-        logger.warning("a SID came again with another text, the first counts sid=%s", message.sid)

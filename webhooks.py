@@ -1,6 +1,6 @@
 """Twilio's two webhooks: a customer's message, and the delivery status of our confirmation."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exception_handlers import http_exception_handler
@@ -10,9 +10,9 @@ import reviews
 import whatsapp
 from access import refuse_foreign_origin
 from database import Database, utc_now
+from entry import MessageSidTaken, OutcomeUnknown
 from logs import logger
 from services import in_time, services_of
-from waiting_room import MessageSidTaken, OutcomeUnknown
 from whatsapp import StatusUpdate
 
 router = APIRouter(tags=["Twilio"])
@@ -61,7 +61,6 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 )
 async def receive_message(request: Request) -> Response:
     """Answer one message, and record the review that it finishes, once under its MessageSid."""
-    await refuse_foreign_origin(request)
     here = services_of(request)
     message = await here.twilio.read_message(request)
     try:
@@ -91,7 +90,6 @@ async def receive_message(request: Request) -> Response:
 )
 async def receive_status(request: Request) -> Response:
     """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
-    await refuse_foreign_origin(request)
     here = services_of(request)
     update = await here.twilio.read_status(request)
     request.app.state.callback_hint.notice(update)
@@ -124,30 +122,29 @@ def _raise_status(database: Database, update: StatusUpdate) -> None:
         )
 
 
+ENDPOINTS = {whatsapp.WEBHOOK: receive_message, whatsapp.STATUS_CALLBACK: receive_status}
+
+
 class Shortcut:
     """Hands Twilio's requests to their endpoints, past what FastAPI does for other routes.
 
-    A message has no parameters to fill in and no dependencies; the way to find that out takes
-    longer than its turn: see docs/performance.md. The routes above remain for /docs, and for who
-    comes by another way, such as a path below uvicorn's --root-path.
+    A message has no parameters to fill in, and to find that out takes longer than its turn: see
+    docs/performance.md. The routes above remain for /docs, and for who comes by another way, such
+    as a path below uvicorn's --root-path.
     """
-
-    ENDPOINTS: ClassVar = {
-        whatsapp.WEBHOOK: receive_message,
-        whatsapp.STATUS_CALLBACK: receive_status,
-    }
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_post = scope["type"] == "http" and scope["method"] == "POST"
-        endpoint = self.ENDPOINTS.get(scope["path"]) if is_post else None
+        endpoint = ENDPOINTS.get(scope["path"]) if is_post else None
         if endpoint is None:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
+            await refuse_foreign_origin(request)  # as every route does
             response = await endpoint(request)
         except HTTPException as error:
             response = await http_exception_handler(request, error)

@@ -145,7 +145,7 @@ class Twilio:
         signature = request.headers.get("x-twilio-signature", "")
         try:
             return is_signed(signature, self.auth_tokens, self._signed_url(request), pairs)
-        except ValueError:  # a Host whose port is none
+        except ValueError:  # a Host whose port is no port
             return False
 
     def _signed_url(self, request: Request) -> str:

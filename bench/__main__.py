@@ -1,10 +1,10 @@
-"""`python -m bench [messages|reads|scale]`, which `run.py bench` starts."""
+"""`python -m bench [messages|reads|scale|steps]`, which `run.py bench` starts."""
 
 import sys
 
-from bench import messages, reads, scale
+from bench import messages, reads, scale, steps
 
-PARTS = {"messages": messages.main, "reads": reads.main, "scale": scale.main}
+PARTS = {"messages": messages.main, "reads": reads.main, "scale": scale.main, "steps": steps.main}
 
 if __name__ == "__main__":
     part, *options = sys.argv[1:] or ["messages"]

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import client
-from bench.report import bars, save, spread, table, tell
+from bench.report import bars, machine, percentiles, save, spread, table, tell
 from bench.subjects import (
     BARE,
     NOOP,
@@ -23,12 +22,14 @@ from bench.subjects import (
     Laboratory,
     Running,
     Subject,
-    Void,
 )
-from bench.traffic import Traffic, make_traffic
+from bench.traffic import Tally, Traffic, Void, make_traffic
 
 MESSAGES_PER_SECOND = 80
 """What WhatsApp lets one sender have: https://www.twilio.com/docs/whatsapp/api (message rates)."""
+
+MOST_PER_SECOND = 8 * 1024
+"""More requests than any subject with a database takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +58,23 @@ class Measured:
 
 def measure(running: Running, traffic: Traffic, plan: Plan) -> Measured:
     """Send one subject everything that the plan says. Raises Void."""
-    least = most = place = 0
+    tally, place = Tally(traffic), 0
     per_second: dict[int, float] = {}
     warming_up = (max(plan.connections), 1)
     for connections, seconds in [warming_up, *((each, plan.seconds) for each in plan.connections)]:
-        load = client.send(running.server.port, traffic.requests[place:], connections, seconds)
-        if load.refused:
-            raise Void(f"{running.subject.name}: {load.refused} answers were no TwiML")
-        if running.subject.database and place + load.answered > len(traffic.requests):
-            raise Void(f"{running.subject.name}: too few requests had been prepared")
-        least += traffic.reviews_after(max(0, load.answered - connections))
-        most += traffic.reviews_after(load.answered + connections)
+        part = traffic.requests[place : place + seconds * MOST_PER_SECOND]
+        load = client.send(running.server.port, part, connections, seconds)
+        if running.subject.database and load.answered > len(part):
+            raise Void("too few requests had been prepared")
+        tally.add(load, connections)
         place = traffic.next_group(place + load.answered + connections) % len(traffic.requests)
+        per_second.pop(connections, None)  # of warming up
         per_second[connections] = load.answered / load.seconds
     steady = traffic.requests[place : place + plan.steady_seconds * MESSAGES_PER_SECOND]
     load = client.send_steadily(running.server.port, steady, MESSAGES_PER_SECOND)
-    if load.refused:
-        raise Void(f"{running.subject.name}: {load.refused} answers were no TwiML")
-    finished = traffic.reviews_after(load.answered)
-    running.insist_on_reviews(least + finished, most + finished)
-    milliseconds = statistics.quantiles((1000 * each for each in load.latencies), n=100)
-    return Measured(per_second, milliseconds[49], milliseconds[98])
+    tally.add(load)
+    running.insist_on(tally)
+    return Measured(per_second, *percentiles(load.latencies))
 
 
 Rounds = dict[Subject, list[Measured]]
@@ -109,30 +106,39 @@ def ratios(rounds: Rounds, subject: Subject, to: Subject, connections: int) -> l
 
 def report(plan: Plan, rounds: Rounds, into: Path) -> None:
     """Print the table; write figures and picture into a folder."""
-    head = ["subject", *(f"x noop, {each} conn." for each in plan.connections)]
-    head += [f"messages/s, {max(plan.connections)} conn.", "p50 ms", "p99 ms"]
+    most = max(plan.connections)
     rows = [
         [
-            subject.name,
-            *(spread(ratios(rounds, subject, NOOP, each)) for each in plan.connections),
-            spread([each.per_second[max(plan.connections)] for each in measured], ",.0f"),
-            spread([each.p50 for each in measured], ".1f"),
-            spread([each.p99 for each in measured], ".1f"),
+            "subject",
+            *(f"x noop, {each} conn." for each in plan.connections),
+            f"x tutorial, {most} conn.",
+            f"messages/s, {most} conn.",
+            "p50 ms",
+            "p99 ms",
         ]
-        for subject, measured in rounds.items()
     ]
-    tell(f"\nSent by {client.NAME};")
-    tell(f"p50 and p99 at a steady {MESSAGES_PER_SECOND} messages/s. Median (least-most).\n")
-    tell(table([head, *rows]))
+    for subject, measured in rounds.items():
+        rows.append(
+            [
+                subject.name,
+                *(spread(ratios(rounds, subject, NOOP, each)) for each in plan.connections),
+                spread(ratios(rounds, subject, TUTORIAL, most), ".1f"),
+                spread([each.per_second[most] for each in measured], ",.0f"),
+                spread([each.p50 for each in measured], ".1f"),
+                spread([each.p99 for each in measured], ".1f"),
+            ]
+        )
+    tell(f"\nThroughput by {client.NAME}, median (least-most); the machine: {machine()}.")
+    tell(f"p50 and p99 at a steady {MESSAGES_PER_SECOND} messages/s, by our own client.\n")
+    tell(table(rows))
     save(
         into,
         "messages",
         {subject.name: [asdict(each) for each in measured] for subject, measured in rounds.items()},
     )
-    middle = plan.connections[-2]
-    values = {subject.name: ratios(rounds, subject, NOOP, middle) for subject in rounds}
+    values = {subject.name: ratios(rounds, subject, NOOP, most) for subject in rounds}
     values.pop(BARE.name, None)  # it would dwarf the others
-    title = f"Messages a second, {middle} connections; FastAPI doing nothing is 1"
+    title = f"Messages a second, {most} connections; FastAPI doing nothing is 1"
     into.joinpath("messages.svg").write_text(bars(title, values, {"1": 1.0}))
 
 
@@ -146,5 +152,5 @@ def main(arguments: Sequence[str]) -> None:
         try:
             rounds = run(plan, Path(folder))
         except Void as why:
-            sys.exit(f"This run is void. {why}")
+            sys.exit(f"This run is void: {why}")
     report(plan, rounds, options.into)

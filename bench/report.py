@@ -54,6 +54,12 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     return f"{median:{form}} ({least:{form}}-{most:{form}})"
 
 
+def percentiles(seconds: Sequence[float]) -> tuple[float, float]:
+    """Find the 50th and the 99th, in milliseconds."""
+    cuts = statistics.quantiles((1000 * each for each in seconds), n=100)
+    return cuts[49], cuts[98]
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Lay a table out as Markdown; its first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -8,21 +8,23 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bench import client
-from bench.report import save, spread, table, tell
+from bench.report import percentiles, save, spread, table, tell
 from bench.subjects import (
+    NOOP,
     POSTGRESQL,
     SQLITE,
     SQLITE_IN_MEMORY,
     Laboratory,
     Running,
     Subject,
-    Void,
 )
-from bench.traffic import Traffic, make_traffic
+from bench.traffic import Tally, Traffic, Void, make_traffic
 from database import open_database
 
 CONNECTIONS = 64
-REQUESTS_PER_ROUND = 16 * 1024
+REQUESTS = 36 * 1024
+REQUESTS_PER_ROUND = 8 * 1024
+STEADY_SECONDS = 8
 
 # Finished conversations of four messages each, under SIDs that come in no order.
 LOG = """
@@ -46,39 +48,58 @@ FILL = {
 }
 
 
-def rate(running: Running, traffic: Traffic, place: int, seconds: int) -> tuple[float, int]:
-    """Send for so long; return the messages a second, and where to go on. Raises Void."""
-    load = client.send(running.server.port, traffic.requests[place:], CONNECTIONS, seconds)
-    if load.refused or place + load.answered > len(traffic.requests):
-        raise Void(f"{running.subject.name}: {load.refused} answers were no TwiML")
-    return load.answered / load.seconds, traffic.next_group(place + load.answered + CONNECTIONS)
+def pace(running: Running, traffic: Traffic, seconds: int) -> float:
+    """Warm up, send for so long, and return the messages a second. Raises Void."""
+    tally = Tally(traffic)
+    place, rate = 0, 0.0
+    for each in (1, seconds):
+        load = client.send(running.server.port, traffic.requests[place:], CONNECTIONS, each)
+        tally.add(load, CONNECTIONS)
+        place = traffic.next_group(place + load.answered + CONNECTIONS)
+        rate = load.answered / load.seconds
+    if place > len(traffic.requests):
+        raise Void("too few requests had been prepared")
+    running.insist_on(tally)
+    return rate
 
 
 def by_workers(laboratory: Laboratory, rounds: int) -> list[list[str]]:
     """Serve with one, two and four workers, which share all cores with who sends."""
-    traffic = make_traffic(30_000)
+    traffic = make_traffic(REQUESTS)
     found: dict[tuple[Subject, int], list[float]] = {}
     for _ in range(rounds):
         for subject in (SQLITE, POSTGRESQL):
             for workers in (1, 2, 4):
-                with laboratory.serve(subject, workers) as running:
-                    _, place = rate(running, traffic, 0, 1)
-                    each, _ = rate(running, traffic, place, 3)
-                found.setdefault((subject, workers), []).append(each)
+                with laboratory.serve(subject, workers, has_a_core=False) as running:
+                    found.setdefault((subject, workers), []).append(pace(running, traffic, 3))
     return [[s.name, f"{workers}", spread(rates, ",.0f")] for (s, workers), rates in found.items()]
+
+
+def by_rate(laboratory: Laboratory, rates: Sequence[int]) -> list[list[str]]:
+    """Send at a steady rate, whether or not answers keep up, and look at how long they take."""
+    rows = []
+    for subject in (NOOP, SQLITE, POSTGRESQL):
+        for per_second in rates:
+            traffic = make_traffic(STEADY_SECONDS * per_second)
+            tally = Tally(traffic)
+            with laboratory.serve(subject) as running:
+                load = client.send_steadily(running.server.port, traffic.requests, per_second)
+                tally.add(load)
+                running.insist_on(tally)
+            p50, p99 = percentiles(load.latencies)
+            rows.append([subject.name, f"{per_second:,}", f"{p50:.1f}", f"{p99:.1f}"])
+    return rows
 
 
 def by_contacts(laboratory: Laboratory, rounds: int) -> list[list[str]]:
     """Compare many contacts with a single one, who sends everything."""
     found: dict[tuple[Subject, str], list[float]] = {}
-    kinds = {"7,500": make_traffic(30_000), "1": make_traffic(30_000, contacts=1)}
+    kinds = {"thousands": make_traffic(REQUESTS), "1": make_traffic(REQUESTS, 1, contacts=1)}
     for _ in range(rounds):
         for subject in (SQLITE, POSTGRESQL):
             for kind, traffic in kinds.items():
                 with laboratory.serve(subject) as running:
-                    _, place = rate(running, traffic, 0, 1)
-                    each, _ = rate(running, traffic, place, 3)
-                found.setdefault((subject, kind), []).append(each)
+                    found.setdefault((subject, kind), []).append(pace(running, traffic, 3))
     return [[s.name, kind, spread(rates, ",.0f")] for (s, kind), rates in found.items()]
 
 
@@ -88,31 +109,64 @@ def by_messages(laboratory: Laboratory, count: int) -> list[list[str]]:
     rows = []
     for subject in (SQLITE, SQLITE_IN_MEMORY, POSTGRESQL):
         with laboratory.serve(subject) as running:
+            whole = client.Load()
             for place in range(0, 5 * count // 4, count // 4):
                 part = traffic.requests[place : place + count // 4]
                 load = client.send_all(running.server.port, part, CONNECTIONS)
-                if load.refused:
-                    raise Void(f"{subject.name}: {load.refused} answers were no TwiML")
-                sent, pace = f"{place + len(part):,}", f"{load.answered / load.seconds:,.0f}"
-                rows.append([subject.name, sent, pace, f"{running.megabytes():.0f}"])
-            running.insist_on_reviews(0, 0)
+                whole.answered += load.answered
+                whole.refused += load.refused
+                per_second = f"{load.answered / load.seconds:,.0f}"
+                megabytes = f"{running.megabytes():.0f}"
+                rows.append([subject.name, f"{whole.answered:,}", per_second, megabytes])
+            tally = Tally(traffic)
+            tally.add(whole)
+            running.insist_on(tally)
     return rows
 
 
 def by_log(laboratory: Laboratory, sizes: Sequence[int], rounds: int) -> list[list[str]]:
-    """Go on with a log of so many messages."""
+    """Go on with a log that has so many messages at first."""
     traffic = make_traffic(rounds * REQUESTS_PER_ROUND)
     found: dict[tuple[Subject, int], list[float]] = {}
+    megabytes: dict[tuple[Subject, int], float] = {}
     for subject in (SQLITE, POSTGRESQL):
         urls = {size: filled(laboratory, subject, size) for size in sizes}
+        megabytes |= {(subject, size): database_megabytes(url) for size, url in urls.items()}
         for number in range(rounds):
+            first = number * REQUESTS_PER_ROUND
+            part = Traffic(traffic.requests[first : first + REQUESTS_PER_ROUND], traffic.group)
             for size, url in urls.items():
-                place = number * REQUESTS_PER_ROUND
                 with laboratory.serve(subject, url=url) as running:
-                    _, place = rate(running, traffic, place, 1)
-                    each, _ = rate(running, traffic, place, 1)
-                found.setdefault((subject, size), []).append(each)
-    return [[s.name, f"{size:,}", spread(rates, ",.0f")] for (s, size), rates in found.items()]
+                    found.setdefault((subject, size), []).append(go_on(running, part))
+    return [
+        [s.name, f"{size:,}", spread(rates, ",.0f"), f"{megabytes[s, size]:,.0f}"]
+        for (s, size), rates in found.items()
+    ]
+
+
+def go_on(running: Running, traffic: Traffic) -> float:
+    """Send all of it, and return the messages a second of the second half. Raises Void."""
+    before, half = running.count("messages"), len(traffic.requests) // 2
+    port = running.server.port
+    warm = client.send_all(port, traffic.requests[:half], CONNECTIONS)
+    load = client.send_all(port, traffic.requests[half:], CONNECTIONS)
+    logged = running.count("messages") - before
+    if warm.refused or load.refused or logged != len(traffic.requests):
+        raise Void(f"{running.subject.name}: {logged} of {len(traffic.requests)} were logged")
+    return load.answered / load.seconds
+
+
+def database_megabytes(url: str) -> float:
+    """Read how large a database is, indexes included."""
+    database = open_database(url)
+    try:
+        if database.file is not None:
+            return database.file.stat().st_size / 1e6
+        with database.read() as connection:
+            size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
+            return float(size or 0) / 1e6
+    finally:
+        database.close()
 
 
 def filled(laboratory: Laboratory, subject: Subject, size: int) -> str:
@@ -139,13 +193,18 @@ def main(arguments: Sequence[str]) -> None:
     rounds = 1 if options.quick else 5
     sizes = (0, 10_000) if options.quick else (0, 100_000, 1_000_000)
     contacts = 4_000 if options.quick else 100_000
-    pace = f"messages/s, {CONNECTIONS} conn."
+    rates = (80, 1_000) if options.quick else (80, 250, 500, 1_000, 2_000)
+    rate = f"messages/s, {CONNECTIONS} conn."
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         laboratory = Laboratory(Path(folder))
         parts: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
-            "workers": (["workers", pace], lambda: by_workers(laboratory, rounds)),
-            "contacts": (["contacts", pace], lambda: by_contacts(laboratory, rounds)),
-            "log": (["messages in the log", pace], lambda: by_log(laboratory, sizes, rounds)),
+            "workers": (["workers", rate], lambda: by_workers(laboratory, rounds)),
+            "rates": (["messages/s", "p50 ms", "p99 ms"], lambda: by_rate(laboratory, rates)),
+            "contacts": (["contacts", rate], lambda: by_contacts(laboratory, rounds)),
+            "log": (
+                ["messages in the log", rate, "MB of database before"],
+                lambda: by_log(laboratory, sizes, rounds),
+            ),
             "messages": (
                 ["messages so far", "messages/s", "resident MB"],
                 lambda: by_messages(laboratory, contacts),

@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 import sqlalchemy as sa
 
-from bench.traffic import API_KEY, PUBLIC_URL, TOKEN
+from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
 from checker import check
 from database import open_database
 from simulator import ACCOUNT_SID
@@ -44,10 +44,6 @@ SQLITE, SQLITE_IN_MEMORY, POSTGRESQL = OURS[0], OURS[1], OURS[3]
 SUBJECTS = [BARE, NOOP, TUTORIAL, *OURS]
 
 
-class Void(Exception):
-    """A run that must not be counted: the server did not do its work."""
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """A subject that serves."""
@@ -62,29 +58,39 @@ class Running:
         [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
         return int(line.split()[1]) / 1024
 
-    def insist_on_reviews(self, least: int, most: int) -> None:
-        """Compare the reviews in the database with what was sent. Raises Void."""
+    def insist_on(self, tally: Tally) -> None:
+        """Compare the database with what was sent. Raises Void."""
         if self.subject.database is None:
             return
+        self._insist_on_count("reviews", tally.least_reviews, tally.most_reviews)
+        if self.subject.is_ours:
+            self._insist_on_count("messages", tally.messages, tally.messages + tally.unanswered)
+            database = open_database(self.url)
+            problems = check(database).problems
+            database.close()
+            if problems:
+                raise Void(f"{self.subject.name}: {problems[0]}")
+
+    def _insist_on_count(self, kind: str, least: int, most: int) -> None:
+        count = self.count(kind)
+        if not least <= count <= most:
+            raise Void(f"{self.subject.name}: {count} {kind}, not {least} to {most}")
+
+    def count(self, kind: str) -> int:
+        """Count the reviews or the messages in its database."""
         database = open_database(self.url)
         try:
-            if self.subject.is_ours:
-                problems = check(database).problems
-                if problems:
-                    raise Void(f"{self.subject.name}: {problems[0]}")
             with database.engine.connect() as connection:
-                count = connection.scalar(sa.text("SELECT count(*) FROM reviews"))
+                return int(connection.scalar(sa.text(f"SELECT count(*) FROM {kind}")) or 0)
         finally:
             database.close()
-        if not least <= count <= most:
-            raise Void(f"{self.subject.name}: {count} reviews, not {least} to {most}")
 
 
 class Laboratory:
     """Where subjects run: a folder, PostgreSQL on disk, Valkey, and a core for the one measured.
 
     Where there are two cores, the subject has the first to itself; PostgreSQL, Valkey and who
-    sends the requests share the others.
+    sends the requests share the others. Linux only: other systems don't tell or take cores.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,11 +108,16 @@ class Laboratory:
 
     @contextmanager
     def serve(
-        self, subject: Subject, workers: int = 1, url: str | None = None
+        self,
+        subject: Subject,
+        workers: int = 1,
+        url: str | None = None,
+        *,
+        has_a_core: bool = True,
     ) -> Iterator[Running]:
         """Serve a subject, signatures checked where it can, for as long as the block does.
 
-        Without the `url` of a database it gets a new one. Several workers share all cores.
+        Without the `url` of a database it gets a new one; without a core it shares all of them.
         """
         url = url or self.new_database(subject)
         server = Uvicorn(
@@ -121,8 +132,10 @@ class Laboratory:
             TWILIO_ACCOUNT_SID=ACCOUNT_SID,
             PUBLIC_URL=PUBLIC_URL,
             API_KEY=API_KEY,
+            LOG_LEVEL="",  # whoever measures may have set these
+            CORS_ORIGINS="",
         )
-        cores = self._subjects_cores if workers == 1 else self._cores
+        cores = self._subjects_cores if has_a_core else self._cores
         os.sched_setaffinity(server.process.pid, cores)
         try:
             wait_until(lambda: server.is_up() if subject.is_ours else accepts(server.port))

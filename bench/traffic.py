@@ -1,4 +1,4 @@
-"""What the subjects are sent: signed forms as Twilio sends them, four messages a customer."""
+"""What the subjects are sent, signed forms as Twilio's, and what must come of it."""
 
 import hashlib
 import itertools
@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from twilio.request_validator import RequestValidator
 
+from bench.client import Load
 from simulator import message_form
 from terminal import read_examples
 
@@ -38,6 +39,30 @@ class Traffic:
         """Find the first request of the group that follows a place."""
         size = self.group * MESSAGES_PER_REVIEW
         return -(-place // size) * size
+
+
+class Void(Exception):
+    """A run that must not be counted: the server did not do its work."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What must be in a database afterwards. Some requests may have gone unanswered at an end."""
+
+    traffic: Traffic
+    messages: int = 0
+    unanswered: int = 0
+    least_reviews: int = 0
+    most_reviews: int = 0
+
+    def add(self, load: Load, in_flight: int = 0) -> None:
+        """Count what was sent from the beginning of a group. Raises Void."""
+        if load.refused:
+            raise Void(f"{load.refused} answers were no TwiML message")
+        self.messages += load.answered
+        self.unanswered += in_flight
+        self.least_reviews += self.traffic.reviews_after(max(0, load.answered - in_flight))
+        self.most_reviews += self.traffic.reviews_after(load.answered + in_flight)
 
 
 def make_traffic(count: int, group: int = 256, contacts: int = 10**7) -> Traffic:

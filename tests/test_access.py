@@ -216,7 +216,10 @@ def test_our_own_pages_may_change_something(make_client: MakeClient, sqlite_url:
     )
     for origin in ("http://localhost:8000", PUBLIC_URL, "https://shop.example"):
         page = come_from(client, headers={"Origin": origin})
-        assert page.post("/webhook", data=message_form("+1555", "Hi")).status_code == 200
+        answer = page.post("/webhook", data=message_form("+1555", "Hi"))
+        assert answer.status_code == 200
+        readable_by = answer.headers.get("access-control-allow-origin")
+        assert readable_by == (origin if origin == "https://shop.example" else None)
 
 
 def test_reading_is_unaffected_by_where_a_page_comes_from(here: TestClient) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from bench import client
 from bench.report import bars, spread, table
-from bench.subjects import SQLITE, TUTORIAL, Running, Void, accepts
-from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Traffic, make_traffic
+from bench.subjects import SQLITE, TUTORIAL, Running, accepts
+from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Traffic, Void, make_traffic
 from simulator import ACCOUNT_SID
 from tests.servers import Uvicorn, serve, wait_until
 
@@ -39,7 +39,7 @@ def test_every_request_is_a_message_that_the_service_takes(
     traffic: Traffic, server: Uvicorn, sqlite_url: str
 ) -> None:
     sent = client.send_all(server.port, traffic.requests[:40], 4)
-    steady = client.send_steadily(server.port, traffic.requests[40:], 1000)
+    steady = client.send_steadily(server.port, traffic.requests[40:], 200)
     assert (sent.answered, steady.answered, len(steady.latencies)) == (40, 24, 24)
     assert sent.refused == steady.refused == 0
     listed = httpx.get(
@@ -47,17 +47,21 @@ def test_every_request_is_a_message_that_the_service_takes(
     ).json()
     assert len(listed) == 16
     running = Running(SQLITE, server, sqlite_url)
-    running.insist_on_reviews(16, 16)
-    for wrong in ((15, 15), (17, 17)):
-        with pytest.raises(Void, match="16 reviews"):
-            running.insist_on_reviews(*wrong)
+    running.insist_on(Tally(traffic, 64, 0, 16, 16))
+    running.insist_on(Tally(traffic, 60, 4, 15, 17))
+    for wrong in ((64, 0, 15, 15), (64, 0, 17, 17), (63, 0, 16, 16), (65, 0, 16, 16)):
+        with pytest.raises(Void, match="not"):
+            running.insist_on(Tally(traffic, *wrong))
 
 
 def test_an_answer_that_is_no_message_is_counted_as_refused(
     traffic: Traffic, server: Uvicorn
 ) -> None:
     forged = [request.replace(b"X-Twilio-Signature: ", b"X: ") for request in traffic.requests]
-    assert client.send_all(server.port, forged, 4).refused == len(forged)
+    load = client.send_all(server.port, forged, 4)
+    assert load.refused == len(forged)
+    with pytest.raises(Void, match="64 answers"):
+        Tally(traffic).add(load)
 
 
 def test_a_log_that_does_not_make_its_reviews_voids_the_run(
@@ -69,8 +73,8 @@ def test_a_log_that_does_not_make_its_reviews_voids_the_run(
     with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE reviews SET user_name = 'x' WHERE id = ?", [review["id"]])
     connection.close()
-    with pytest.raises(Void):
-        Running(SQLITE, server, sqlite_url).insist_on_reviews(8, 8)
+    with pytest.raises(Void, match=review["conversation_id"]):
+        Running(SQLITE, server, sqlite_url).insist_on(Tally(traffic, 32, 0, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,8 @@ def test_the_usual_design_does_its_work_without_asking_who_calls(
     forged = [request.replace(b"X-Twilio-Signature: ", b"X: ") for request in traffic.requests]
     try:
         wait_until(lambda: accepts(tutorial.port))
-        assert client.send_all(tutorial.port, forged, 1).refused == 0
-        Running(TUTORIAL, tutorial, url).insist_on_reviews(16, 16)
+        tally = Tally(traffic)
+        tally.add(client.send_all(tutorial.port, forged, 1))
+        Running(TUTORIAL, tutorial, url).insist_on(tally)
     finally:
         tutorial.stop()

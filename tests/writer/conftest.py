@@ -14,9 +14,9 @@ from checker import check
 from collector import Collector
 from conversation import Message
 from database import Database
+from entry import Reply
 from models import LoggedMessage, Review
 from stores import Held, Store, open_store
-from waiting_room import Reply
 
 ANA, BEN = "+15551234567", "+15557654321"
 TTL = timedelta(hours=24)

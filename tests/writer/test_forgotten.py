@@ -14,6 +14,7 @@ from checker import check
 from collector import Collector
 from conversation import APOLOGY, GREETING, Conversation
 from database import OUTAGES, Away, Database, open_database
+from entry import Reply
 from forgetting import forget_contact
 from redis_client import RedisClient
 from stores import DatabaseStore, MemoryStore, Store, open_store
@@ -32,7 +33,6 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import Reply
 
 HELLO = Reply(GREETING)
 SILENCE = Reply("")

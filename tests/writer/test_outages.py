@@ -9,6 +9,7 @@ import pytest
 from collector import Collector
 from conversation import APOLOGY
 from database import Away, Database, open_database
+from entry import OutcomeUnknown, Reply
 from models import LoggedMessage
 from stores import DatabaseStore
 from tests.servers import Postgres, wait_until
@@ -26,7 +27,6 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import OutcomeUnknown, Reply
 
 
 class TestAnOutage:

@@ -16,6 +16,7 @@ import message_log
 from checker import check
 from collector import Collector
 from database import open_database
+from entry import Reply
 from models import LoggedMessage, Review
 from redis_client import RedisClient
 from stores import RedisStore
@@ -34,7 +35,6 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import Reply
 
 NOWHERE = "redis://127.0.0.1:1/0"
 LOCK, VALUE = f"reviews:lock:{ANA}", f"reviews:conversation:{ANA}"

@@ -14,6 +14,7 @@ from checker import check
 from collector import Collector
 from conversation import APOLOGY
 from database import Database, open_database
+from entry import OutcomeUnknown, Reply
 from models import LoggedMessage, Review
 from stores import DatabaseStore, MemoryStore
 from tests.servers import wait_until
@@ -32,7 +33,7 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import OutcomeUnknown, Reply, WaitingRoom
+from waiting_room import WaitingRoom
 
 
 class TestPoison:

@@ -1,6 +1,7 @@
 """Exactly once, in order, and commit before reply."""
 
 import asyncio
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from checker import check
 from collector import Collector
 from conversation import APOLOGY, GREETING, Message
 from database import Database
+from entry import MessageSidTaken, Reply
 from logs import logger
 from models import LoggedMessage
 from stores import DatabaseStore
@@ -27,7 +29,7 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import MessageSidTaken, Reply, WaitingRoom
+from waiting_room import WaitingRoom
 
 
 def test_four_messages_make_one_review(collector: Collector, database: Database) -> None:
@@ -48,7 +50,10 @@ def stranger(number: int) -> Message:
     return message(10 + number, "hi", f"+1555{number:07}")
 
 
-def test_those_who_come_together_share_a_commit(collector: Collector, store: Interrupted) -> None:
+def test_those_who_come_together_share_a_commit(
+    collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WaitingRoom, "GATHERING_SECONDS", math.inf)
     tell(collector, message(1))
     commits: list[int] = []
     store.after_commit = lambda: commits.append(1)
@@ -65,17 +70,23 @@ def test_those_who_come_together_share_a_commit(collector: Collector, store: Int
     assert len(commits) == 1
 
 
-def test_a_stream_of_others_keeps_nobody_waiting() -> None:
+@pytest.mark.parametrize(
+    ("others", "seconds"), [(WaitingRoom.ENOUGH - 1, math.inf), (1, -1.0)], ids=["many", "long"]
+)
+def test_a_stream_of_others_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, others: int, seconds: float
+) -> None:
+    monkeypatch.setattr(WaitingRoom, "GATHERING_SECONDS", seconds)
     room, loop = WaitingRoom(), asyncio.new_event_loop()
-    first, *_ = [room.enter(stranger(n), loop.create_future()) for n in range(WaitingRoom.ENOUGH)]
+    first, *_ = [room.enter(stranger(n), loop.create_future()) for n in range(others + 1)]
+    loop.close()
     with ThreadPoolExecutor(1) as writer:
         batch = writer.submit(room.next_batch)
         room.call_writer(first)  # not the last who came
         try:
-            assert len(batch.result(timeout=10)) == WaitingRoom.ENOUGH
+            assert len(batch.result(timeout=10)) == others + 1
         finally:
             room.close()
-    loop.close()
 
 
 def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(

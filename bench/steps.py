@@ -1,0 +1,242 @@
+"""Where a message's time goes: every step of its way, alone and again and again.
+
+`run.py bench steps`. A step by itself finds its code and data in the processor's caches; in the
+service it does not. So the steps add up to less than a message costs there.
+"""
+
+import argparse
+import asyncio
+import logging
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import uvloop
+from fastapi import Request
+
+import logs
+import recorder
+from bench.report import save, table, tell
+from bench.subjects import POSTGRESQL, SQLITE, Laboratory
+from bench.traffic import PUBLIC_URL, TOKEN, make_traffic
+from conversation import GREETING, Message, take_turn
+from database import Database, open_database, utc_now
+from entry import Reply
+from forms import parse, read_pairs
+from recorder import Recorder
+from signature import is_signed
+from simulator import ACCOUNT_SID
+from stores import DatabaseStore
+from waiting_room import WaitingRoom
+from whatsapp import Twilio
+
+BATCH = 64
+ROUNDS = 5
+EDGE = Twilio((TOKEN,), ACCOUNT_SID, PUBLIC_URL)
+
+
+def requests_of(raw: Sequence[bytes]) -> list[Request]:
+    """Make of each request what uvicorn makes of it."""
+    made = []
+    for each in raw:
+        head, _, body = each.partition(b"\r\n\r\n")
+        lines = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:]]
+
+        async def receive(body: bytes = body) -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/webhook",
+            "query_string": b"",
+            "headers": [(name.lower(), value) for name, value in lines],
+        }
+        made.append(Request(scope, receive))
+    return made
+
+
+def microseconds(step: Callable[[Any], object], inputs: Sequence[Any]) -> float:
+    """Take the best of some rounds, divided by the inputs."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for each in inputs:
+            step(each)
+        best = min(best, time.perf_counter() - began)
+    return 1e6 * best / len(inputs)
+
+
+async def async_microseconds(
+    step: Callable[[Request], Awaitable[object]], raw: Sequence[bytes]
+) -> float:
+    best = float("inf")
+    for _ in range(ROUNDS):
+        requests = requests_of(raw)
+        began = time.perf_counter()
+        for each in requests:
+            await step(each)
+        best = min(best, time.perf_counter() - began)
+    return 1e6 * best / len(raw)
+
+
+async def at_the_edge(raw: Sequence[bytes]) -> tuple[dict[str, float], list[Message]]:
+    """Time what the event loop does to read a message and to write an answer."""
+    bodies = [each.partition(b"\r\n\r\n")[2] for each in raw]
+    forms = [parse(body) for body in bodies]
+    signatures = [
+        each.partition(b"X-Twilio-Signature: ")[2].partition(b"\r\n")[0].decode() for each in raw
+    ]
+    url = f"{PUBLIC_URL}/webhook"
+    signed = [*zip(signatures, forms, strict=True)]
+    reading = await async_microseconds(read_pairs, raw)
+    found = {
+        "read the body": reading - microseconds(parse, bodies),
+        "parse the form": microseconds(parse, bodies),
+        "check the signature": microseconds(lambda s: is_signed(s[0], (TOKEN,), url, s[1]), signed),
+    }
+    whole = await async_microseconds(EDGE.read_message, raw)
+    found["check the fields, clean the text"] = whole - sum(found.values())
+    found["write TwiML"] = microseconds(EDGE.write_reply, [GREETING] * len(raw))
+    messages = [await EDGE.read_message(request) for request in requests_of(raw)]
+    found["wait for the answer, and be woken"] = await waiting(messages)
+    return found, messages
+
+
+async def waiting(messages: Sequence[Message]) -> float:
+    """Time what waiting itself costs: the queue, the timer, the wake-up, for a batch at once."""
+    room, loop = WaitingRoom(), asyncio.get_running_loop()
+
+    async def deliver(message: Message) -> None:
+        delivery = loop.create_future()
+        entry = room.enter(message, delivery)
+        loop.call_soon(loop.call_soon, room.call_writer, entry)
+        deadline = loop.call_later(6, print)
+        await delivery
+        deadline.cancel()
+        room.leave(entry, delivery)
+
+    best = float("inf")
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for place in range(0, len(messages), BATCH):
+            crowd = [loop.create_task(deliver(each)) for each in messages[place : place + BATCH]]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            batch = room.next_batch()
+            room.claim(batch)
+            room.answer({entry: Reply(GREETING) for entry in batch})
+            await asyncio.gather(*crowd)
+        best = min(best, time.perf_counter() - began)
+    return 1e6 * best / len(messages)
+
+
+def in_the_writer(database: Database, messages: Sequence[Message], loop: Any) -> dict[str, float]:
+    """Time what the writer does for messages that come in batches."""
+    room = WaitingRoom()
+    writer = Recorder(DatabaseStore(database, timedelta(hours=24)), room, utc_now, "")
+    taken: dict[str, float] = defaultdict(float)
+    with timed_statements(database, taken), timed_calls(taken):
+        for place in range(0, len(messages), BATCH):
+            for message in messages[place : place + BATCH]:
+                room.call_writer(room.enter(message, loop.create_future()))
+            batch = room.next_batch()
+            began = time.perf_counter()
+            writer.take(batch)
+            taken["whole"] += time.perf_counter() - began
+    whole = taken.pop("whole")
+    taken["the rest of the batch's work"] = whole - sum(taken.values())
+    return {step: 1e6 * seconds / len(messages) for step, seconds in taken.items()}
+
+
+@contextmanager
+def timed_statements(database: Database, taken: dict[str, float]) -> Iterator[None]:
+    """Note how long statements take at the driver, by what they are, and COMMIT."""
+    began: list[float] = []
+    dialect: Any = database.engine.dialect
+    really_commit = dialect.do_commit
+
+    def before(*_: Any) -> None:
+        began.append(time.perf_counter())
+
+    def after(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        step = "statements that read" if "SELECT" in statement[:7] else "statements that write"
+        taken[step] += time.perf_counter() - began.pop()
+
+    def commit(connection: Any) -> None:
+        start = time.perf_counter()
+        really_commit(connection)
+        taken["COMMIT"] += time.perf_counter() - start
+
+    sa.event.listen(database.engine, "before_cursor_execute", before)
+    sa.event.listen(database.engine, "after_cursor_execute", after)
+    dialect.do_commit = commit
+    yield
+    dialect.do_commit = really_commit
+
+
+@contextmanager
+def timed_calls(taken: dict[str, float]) -> Iterator[None]:
+    """Note how long the turns themselves take, and the log's lines."""
+    really: dict[str, Callable[..., Any]] = {
+        "take_turn": take_turn,
+        "_log_taken": recorder._log_taken,
+    }
+    steps = {"take_turn": "take the turn", "_log_taken": "log a line"}
+
+    def timing(name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return really[name](*arguments)
+            finally:
+                taken[steps[name]] += time.perf_counter() - start
+
+        return call
+
+    for name in really:
+        setattr(recorder, name, timing(name))
+    yield
+    for name, function in really.items():
+        setattr(recorder, name, function)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="run.py bench steps", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer messages")
+    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    raw = make_traffic(2_048 if options.quick else 16_384).requests
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        laboratory = Laboratory(Path(folder))
+        try:
+            logs.configure("INFO")
+            lines = logging.FileHandler(Path(folder) / "lines")
+            lines.setFormatter(logs.logger.handlers[0].formatter)
+            logs.logger.handlers = [lines]
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as uvicorn's
+                edge, messages = runner.run(at_the_edge(raw))
+                columns = {"at the edge": edge}
+                for subject in (SQLITE, POSTGRESQL):
+                    database = open_database(laboratory.new_database(subject))
+                    database.migrate()
+                    writing = in_the_writer(database, messages, runner.get_loop())
+                    columns[subject.name] = writing
+                    database.close()
+            lines.close()
+        finally:
+            laboratory.close()
+    rows = [
+        [where, step, f"{taken:.1f}"]
+        for where, steps in columns.items()
+        for step, taken in steps.items()
+    ]
+    head = ["where", "step", f"microseconds a message, {BATCH} a batch"]
+    tell(f"\n{table([head, *rows])}")
+    save(options.into, "steps", columns)

@@ -1,0 +1,83 @@
+"""A message on its way to its answer: who waits for it, and what became of it.
+
+waiting -> committing -> answered, or waiting -> withdrawn. Where a COMMIT fails, a message is of
+unknown fate until the log has been asked.
+"""
+
+from asyncio import Future
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from conversation import Message
+from logs import logger
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the customer is told; no text means: say nothing.
+
+    `confirms` is the id of the conversation whose review these words confirm.
+    """
+
+    text: str
+    confirms: str | None = None
+
+
+class MessageSidTaken(Exception):
+    """Another contact's message has this SID: Twilio never does that."""
+
+
+class OutcomeUnknown(Exception):
+    """COMMIT was sent, its answer never came: nobody knows yet whether the message is recorded."""
+
+
+class WithdrawnMeanwhile(Exception):
+    """A customer was told to send again while the batch was under way: it goes on without them."""
+
+
+class Fate(Enum):
+    WAITING = auto()
+    COMMITTING = auto()
+    UNKNOWN = auto()
+    ANSWERED = auto()
+    WITHDRAWN = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message on its way. Deliveries of one SID that overlap share the entry, and its answer.
+
+    `number` counts the arrivals. Each of `deliveries` is waited for, in its own event loop.
+    """
+
+    message: Message
+    number: int
+    fate: Fate = Fate.WAITING
+    deliveries: list[Future[None]] = field(default_factory=list)
+    answer: Reply | Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.fate is Fate.ANSWERED or self.fate is Fate.WITHDRAWN
+
+    def result(self) -> Reply:
+        """Return the answer, or raise it. Raises OutcomeUnknown where there is none yet."""
+        if isinstance(self.answer, Reply):
+            return self.answer
+        raise self.answer or OutcomeUnknown
+
+
+def wake(deliveries: Iterable[Future[None]]) -> None:
+    """Let those go on that still wait; in their own event loop."""
+    for delivery in deliveries:
+        if not delivery.done():
+            delivery.set_result(None)
+
+
+def insist_on_same(message: Message, contact: str, text: str) -> None:
+    """Compare a message with the one that came under its SID before. Raises MessageSidTaken."""
+    if message.contact != contact:
+        raise MessageSidTaken(message.sid)
+    if message.text != text:
+        logger.warning("a SID came again with another text, the first counts sid=%s", message.sid)
