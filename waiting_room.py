@@ -28,7 +28,7 @@ class WaitingRoom:
     BATCH = 256
     BATCH_PER_CONTACT = 16
     ENOUGH = 64
-    GATHERING_SECONDS = 0.003
+    GATHERING_SECONDS = 0.01
     """So many, or for so long, are kept waiting for those who arrive just after them."""
     REMEMBERED_SECONDS = 60.0
     """How long words stay here after they were said: Twilio's retries come within 15 s, and words

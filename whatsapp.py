@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 from fastapi import HTTPException, Request
-from starlette.datastructures import ImmutableMultiDict
 
 from conversation import Message, is_blank
 from forms import read_pairs
@@ -40,7 +39,9 @@ https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 FAILURES = frozenset({"canceled", "undelivered", "failed"})
 
-Form = ImmutableMultiDict[str, str]
+_MESSAGE_SID = re.compile("(SM|MM)[0-9a-f]{32}")
+_ACCOUNT_SID = re.compile("AC[0-9a-f]{32}")
+_ANY_SID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,12 @@ class Twilio:
 
         https://www.twilio.com/docs/messaging/guides/webhook-request
         """
-        form = await self._read_form(request)
-        contact = _read_contact(_only(form, "From"))
+        form = await self._read_form(request, once=("From", "MessageSid", "AccountSid", "Body"))
+        contact = _read_contact(form.get("From", ""))
         if not contact:
             raise HTTPException(400, "From is missing.")
-        sid = self._read_sid(form, "MessageSid", "SM|MM") or f"SM{uuid.uuid4().hex}"
-        texts = (_only(form, "Body"), form.get("ButtonText", ""), form.get("ListTitle", ""))
-        cleaned = (clean(text) for text in texts)
+        sid = self._read_sid(form, "MessageSid", _MESSAGE_SID) or f"SM{uuid.uuid4().hex}"
+        cleaned = (clean(form.get(name, "")) for name in ("Body", "ButtonText", "ListTitle"))
         self._insist_on_account(form)
         return Message(
             sid=sid,
@@ -98,10 +98,10 @@ class Twilio:
 
     async def read_status(self, request: Request) -> StatusUpdate:
         """Read a status callback. Raises HTTPException where it is not one of Twilio's."""
-        form = await self._read_form(request)
-        message_sid = self._read_sid(form, "MessageSid", "SM|MM")
+        form = await self._read_form(request, once=("MessageSid", "AccountSid", "MessageStatus"))
+        message_sid = self._read_sid(form, "MessageSid", _MESSAGE_SID)
         by_hand = self._insist_on_account(form) is None
-        status = _only(form, "MessageStatus").lower()
+        status = form.get("MessageStatus", "").lower()
         error_code = form.get("ErrorCode", "")
         return StatusUpdate(
             message_sid=message_sid,
@@ -134,12 +134,17 @@ class Twilio:
         message = f"<Message{attributes}>{escape(text)}</Message>"
         return f"{XML_DECLARATION}<Response>{message}</Response>"
 
-    async def _read_form(self, request: Request) -> Form:
+    async def _read_form(self, request: Request, once: tuple[str, ...]) -> dict[str, str]:
+        """Read a signed form. Fields in `once` may not be repeated; of others the last counts."""
         pairs = await read_pairs(request)
         if self.auth_tokens and not self._is_signed(request, pairs):
             logger.warning("refused, signature path=%s", request.url.path)
             raise HTTPException(403, "Not signed by Twilio for this address.")
-        return Form(pairs)
+        names = [name for name, _ in pairs]
+        for name in once:
+            if names.count(name) > 1:
+                raise HTTPException(400, f"{name} comes {names.count(name)} times.")
+        return dict(pairs)
 
     def _is_signed(self, request: Request, pairs: list[tuple[str, str]]) -> bool:
         signature = request.headers.get("x-twilio-signature", "")
@@ -160,42 +165,34 @@ class Twilio:
             base = f"{scheme}://{host.strip()}"
         return f"{base}{path}?{query}" if query else f"{base}{path}"
 
-    def _read_sid(self, form: Form, name: str, prefix: str) -> str | None:
+    def _read_sid(self, form: dict[str, str], name: str, twilios: re.Pattern[str]) -> str | None:
         """Read a SID; None where a local environment does without.
 
         Its form is checked because the signed string has no delimiters: fields could be cut anew,
         and an old message come again under a SID that has swallowed its neighbour.
         """
-        sid = _only(form, name)
+        sid = form.get(name, "")
         if not sid and self.is_local:
             return None
-        good = "[A-Za-z0-9_-]{1,64}" if self.is_local else f"({prefix})[0-9a-f]{{32}}"
-        if not re.fullmatch(good, sid):
+        good = _ANY_SID if self.is_local else twilios
+        if not good.fullmatch(sid):
             raise HTTPException(400, f"{name} is {'malformed' if sid else 'missing'}.")
         return sid
 
-    def _insist_on_account(self, form: Form) -> str | None:
-        account_sid = self._read_sid(form, "AccountSid", "AC")
+    def _insist_on_account(self, form: dict[str, str]) -> str | None:
+        account_sid = self._read_sid(form, "AccountSid", _ACCOUNT_SID)
         if account_sid and self.account_sid and account_sid != self.account_sid:
             logger.warning("refused, another account account=%s", account_sid)
             raise HTTPException(403, "Another Twilio account's message.")
         return account_sid
 
 
-def _only(form: Form, name: str) -> str:
-    """Read a field that may come once at most; "" where it is missing."""
-    values = form.getlist(name)
-    if len(values) > 1:
-        raise HTTPException(400, f"{name} comes {len(values)} times.")
-    return values[0] if values else ""
-
-
 def contact_of(address: str) -> str:
     """Cut an address of Twilio's, `whatsapp:+15551234567`, down to the contact."""
-    contact = clean(re.sub("^whatsapp:", "", address, flags=re.IGNORECASE))
-    if re.match("(whatsapp:)? [0-9]", address, re.IGNORECASE):
-        contact = f"+{contact}"  # a plus sign that curl's -d left unencoded arrives as a space
-    return contact
+    number = address[9:] if address[:9].lower() == "whatsapp:" else address
+    contact = clean(number)
+    # A plus sign that curl's -d left unencoded arrives as a space.
+    return f"+{contact}" if re.match(" [0-9]", number) else contact
 
 
 def _read_contact(address: str) -> str:
@@ -205,7 +202,7 @@ def _read_contact(address: str) -> str:
     return contact
 
 
-def _read_media(form: Form) -> list[tuple[str, str]]:
+def _read_media(form: dict[str, str]) -> list[tuple[str, str]]:
     media: list[tuple[str, str]] = []
     while url := clean(form.get(f"MediaUrl{len(media)}", "")):
         media.append((url, clean(form.get(f"MediaContentType{len(media)}", ""))))
