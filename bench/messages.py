@@ -43,7 +43,7 @@ class Plan:
     requests: int
 
 
-FULL = Plan(SUBJECTS, 5, (1, 16, 64), 2, 5, 45_056)
+FULL = Plan(SUBJECTS, 3, (1, 16, 64), 2, 5, 45_056)
 QUICK = Plan([NOOP, TUTORIAL, SQLITE, POSTGRESQL], 2, (16, 64), 1, 2, 24_576)
 
 

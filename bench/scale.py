@@ -190,7 +190,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="smaller, once: a look")
     parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
     options = parser.parse_args(arguments)
-    rounds = 1 if options.quick else 5
+    rounds = 1 if options.quick else 3
     sizes = (0, 10_000) if options.quick else (0, 100_000, 1_000_000)
     contacts = 4_000 if options.quick else 100_000
     rates = (80, 1_000) if options.quick else (80, 250, 500, 1_000, 2_000)
