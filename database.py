@@ -213,10 +213,10 @@ def _recognise_outage(context: ExceptionContext) -> None:
 def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:
     # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
     driver_connection.execute("PRAGMA synchronous=FULL")
-    # Messages' SIDs come in no order, so each dirties a page of its own: let many commits share the
-    # writing of it. The -wal file grows to 32 MB for that.
-    driver_connection.execute("PRAGMA wal_autocheckpoint=8000")
-    driver_connection.execute("PRAGMA secure_delete=ON")  # erased words do not linger in the file
+    # Messages' SIDs come in no order, so each dirties a page of its own: twice SQLite's thousand
+    # lets more commits share the writing of it. More would keep a slow disk busy past a deadline.
+    driver_connection.execute("PRAGMA wal_autocheckpoint=2000")
+    driver_connection.execute("PRAGMA secure_delete=ON")  # erased words do not stay in the file
     record.info["file"] = _identity(file)
     if record.info["file"] is None:
         raise Away(f"{file} was removed")

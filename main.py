@@ -122,7 +122,7 @@ def _load_settings() -> Settings:
 
 
 # All that was imported stays: the garbage collector need not look at it again and again, which
-# takes a tenth of the throughput (docs/performance.md).
+# takes up to a tenth of the throughput (docs/performance.md).
 gc.collect()
 gc.freeze()
 

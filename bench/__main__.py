@@ -3,6 +3,7 @@
 import sys
 
 from bench import messages, reads, scale, steps
+from bench.traffic import Void
 
 PARTS = {"messages": messages.main, "reads": reads.main, "scale": scale.main, "steps": steps.main}
 
@@ -12,4 +13,7 @@ if __name__ == "__main__":
         part, options = "messages", [part, *options]
     if part not in PARTS:
         sys.exit(f"bench knows {', '.join(PARTS)}, not {part}.")
-    PARTS[part](options)
+    try:
+        PARTS[part](options)
+    except Void as why:
+        sys.exit(f"This run is void: {why}")

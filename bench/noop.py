@@ -1,4 +1,4 @@
-"""The ceiling: FastAPI takes two form fields and answers a constant; nothing is kept or checked."""
+"""FastAPI doing nothing: it takes two form fields and answers a constant, and keeps nothing."""
 
 from typing import Annotated
 

@@ -73,10 +73,11 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def save(folder: Path, name: str, found: Any) -> None:
     """Write figures as JSON, with the machine they are from."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.json"
-    text = json.dumps({"machine": machine(), name: found}, indent=1, ensure_ascii=False)
+    file, here = folder / f"{name}.json", machine()
+    text = json.dumps({"machine": here, name: found}, indent=1, ensure_ascii=False)
     file.write_text(f"{text}\n", encoding="utf-8")
-    tell(f"\nWritten: {file}")
+    tell(f"\nThe machine: {', '.join(f'{key} {value}' for key, value in here.items())}")
+    tell(f"Written: {file}")
 
 
 def tell(text: str) -> None:

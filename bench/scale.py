@@ -26,24 +26,26 @@ REQUESTS = 36 * 1024
 REQUESTS_PER_ROUND = 8 * 1024
 STEADY_SECONDS = 8
 
-# Finished conversations of four messages each, under SIDs that come in no order.
+# Finished conversations of four messages each; SIDs, conversations and contacts in no order.
 LOG = """
     INSERT INTO messages
-    SELECT 'SM' || {random_hex}, '+1556' || ((n / 4) % 1000000), 'SMlog' || (n / 4), n % 4 + 1,
-        'Amazing battery life, and the camera is better than I expected.', '[]',
+    SELECT 'SM' || {scattered}, '+1555' || ((n / 4) * 7919 % 10000000), 'SM' || {conversation},
+        n % 4 + 1, 'Amazing battery life, and the camera is better than I expected.', '[]',
         'Okay, got it. What''s your name?', n % 4 = 3, 1, {time}, NULL
     FROM {numbers}"""
 FILL = {
     "sqlite": LOG.format(
-        random_hex="lower(hex(randomblob(16)))",
+        scattered="lower(hex(randomblob(16)))",
+        conversation="printf('%08x%024x', (n / 4) * 2654435761 % 4294967296, n / 4)",
         time="strftime('%Y-%m-%d %H:%M:%S.000000', 1700000000 + n, 'unixepoch')",
         numbers="(WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number"
         " WHERE n < :size - 1) SELECT n FROM number)",
     ),
     "postgresql": LOG.format(
-        random_hex="md5(n::text)",
+        scattered="md5(n::text)",
+        conversation="md5((n / 4)::text || 'c')",
         time="to_timestamp(1700000000 + n)",
-        numbers="generate_series(0, :size - 1) AS n",
+        numbers="generate_series(0, CAST(:size AS bigint) - 1) AS n",
     ),
 }
 
@@ -64,7 +66,7 @@ def pace(running: Running, traffic: Traffic, seconds: int) -> float:
 
 
 def by_workers(laboratory: Laboratory, rounds: int) -> list[list[str]]:
-    """Serve with one, two and four workers, which share all cores with who sends."""
+    """Serve with one, two and four workers on all cores, the client's and PostgreSQL's too."""
     traffic = make_traffic(REQUESTS)
     found: dict[tuple[Subject, int], list[float]] = {}
     for _ in range(rounds):
@@ -104,8 +106,8 @@ def by_contacts(laboratory: Laboratory, rounds: int) -> list[list[str]]:
 
 
 def by_messages(laboratory: Laboratory, count: int) -> list[list[str]]:
-    """Let `count` contacts begin a conversation each, and look at pace and memory on the way."""
-    traffic = make_traffic(4 * count, group=count)
+    """Let `count` contacts begin a conversation each, a quarter of them go on, and look on."""
+    traffic = make_traffic(5 * count // 4, group=count)
     rows = []
     for subject in (SQLITE, SQLITE_IN_MEMORY, POSTGRESQL):
         with laboratory.serve(subject) as running:
@@ -179,8 +181,6 @@ def filled(laboratory: Laboratory, subject: Subject, size: int) -> str:
         if size:
             kind = "sqlite" if database.is_sqlite else "postgresql"
             connection.execute(sa.text(FILL[kind]), {"size": size})
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("ANALYZE"))
     database.close()
     return url
 

@@ -134,6 +134,8 @@ class Laboratory:
             API_KEY=API_KEY,
             LOG_LEVEL="",  # whoever measures may have set these
             CORS_ORIGINS="",
+            RETENTION_DAYS="",
+            CONVERSATION_TTL_HOURS="",
         )
         cores = self._subjects_cores if has_a_core else self._cores
         os.sched_setaffinity(server.process.pid, cores)

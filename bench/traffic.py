@@ -61,17 +61,16 @@ class Tally:
             raise Void(f"{load.refused} answers were no TwiML message")
         self.messages += load.answered
         self.unanswered += in_flight
-        self.least_reviews += self.traffic.reviews_after(max(0, load.answered - in_flight))
+        # Each that is in flight may lack one review, however long ago it was sent.
+        self.least_reviews += max(0, self.traffic.reviews_after(load.answered) - in_flight)
         self.most_reviews += self.traffic.reviews_after(load.answered + in_flight)
 
 
 def make_traffic(count: int, group: int = 256, contacts: int = 10**7) -> Traffic:
-    """Sign `count` requests, rounded up to whole groups, beforehand.
+    """Sign `count` requests beforehand.
 
     With fewer `contacts` than there are customers, each comes again and again.
     """
-    size = group * MESSAGES_PER_REVIEW
-    count = -(-count // size) * size
     return Traffic(list(itertools.islice(_requests(group, contacts), count)), group)
 
 
