@@ -44,6 +44,16 @@ def configure(level: str) -> None:
 class _Formatter(logging.Formatter):
     """One event, one line: line breaks are escaped, and tracebacks hold places but no values."""
 
+    _latest = (-1, "")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Write the time as logging does; what stays the same for a second is made once in it."""
+        second, written = self._latest
+        if second != int(record.created):
+            written = super().formatTime(record, datefmt or self.default_time_format)
+            self._latest = (int(record.created), written)
+        return f"{written},{int(record.msecs):03d}"
+
     def format(self, record: logging.LogRecord) -> str:
         record.exc_text = None  # another handler's rendering, with the values in it
         message = record.getMessage()
@@ -86,5 +96,8 @@ class _WithoutNumbers(logging.Filter):
 
 
 def _cut_path(path: str) -> str:
-    path = re.sub("(?<=/api/contacts/).*", "…", path.partition("?")[0])
-    return re.sub("[0-9]{7,}", "…", path)  # a mistyped path may have the number as well
+    path = _CONTACT.sub("…", path.partition("?")[0])
+    return _NUMBER.sub("…", path)  # a mistyped path may have the number as well
+
+
+_CONTACT, _NUMBER = re.compile("(?<=/api/contacts/).*"), re.compile("[0-9]{7,}")

@@ -233,3 +233,10 @@ def test_a_safe_start_is_logged_without_a_warning(log: Log, production: TestClie
     assert production.get("/healthz").status_code == 200
     assert "starting environment=production file=none store=database" in log.getvalue()
     assert "WARNING" not in log.getvalue()
+
+
+def test_a_time_is_written_as_logging_writes_it() -> None:
+    ours, theirs = logs._Formatter(), logging.Formatter()
+    for created in (1.7e9, 1.7e9 + 0.0015, 1.7e9 + 0.9996, 1.7e9 + 1.25, 1.7e9 + 0.5):
+        record = logging.makeLogRecord({"created": created, "msecs": created % 1 * 1000})
+        assert ours.formatTime(record) == theirs.formatTime(record)
