@@ -150,7 +150,7 @@ class TestAnOutage:
         collector = Collector(DatabaseStore(database, TTL))
         tell_in_turn(collector, message(1), message(2))
         postgres.kill()
-        collector.DEADLINE_SECONDS = 0.2
+        collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
         assert tell(collector, message(3)) == [Reply(APOLOGY)]
         assert not collector.is_able()
         postgres.start()
@@ -178,7 +178,7 @@ class TestAnOutage:
             raise Away("database or disk is full")
 
         store.before_commit = full_disk
-        collector.DEADLINE_SECONDS = 0.05
+        collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
         assert tell(collector, message(1)) == [Reply(APOLOGY)]
         assert not collector.is_able()
         store.before_commit = lambda: None
