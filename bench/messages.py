@@ -3,8 +3,6 @@
 `python3 run.py bench`, or `bench --quick` for a look within a minute.
 """
 
-import argparse
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +16,9 @@ from bench.subjects import (
     SQLITE,
     SUBJECTS,
     TUTORIAL,
-    Laboratory,
     Running,
     Subject,
+    open_laboratory,
 )
 from bench.traffic import Tally, Traffic, Void, make_traffic
 
@@ -79,12 +77,11 @@ def measure(running: Running, traffic: Traffic, plan: Plan) -> Measured:
 Rounds = dict[Subject, list[Measured]]
 
 
-def run(plan: Plan, folder: Path) -> Rounds:
+def run(plan: Plan) -> Rounds:
     """Measure every subject once a round: what the machine does meanwhile meets all of them."""
     traffic = make_traffic(plan.requests, group=64)
     rounds: Rounds = {subject: [] for subject in plan.subjects}
-    laboratory = Laboratory(folder)
-    try:
+    with open_laboratory() as laboratory:
         for number in range(plan.rounds):
             for subject in plan.subjects:
                 with laboratory.serve(subject) as running:
@@ -92,8 +89,6 @@ def run(plan: Plan, folder: Path) -> Rounds:
                 rounds[subject].append(measured)
                 rates = ", ".join(f"{rate:,.0f}" for rate in measured.per_second.values())
                 tell(f"round {number + 1} of {plan.rounds}: {subject.name:20} {rates} messages/s")
-    finally:
-        laboratory.close()
     return rounds
 
 
@@ -127,7 +122,7 @@ def report(plan: Plan, rounds: Rounds, into: Path) -> None:
                 spread([each.p99 for each in measured], ".1f"),
             ]
         )
-    tell(f"\nThroughput by {client.NAME}, median (least-most);.")
+    tell(f"\nThroughput by {client.NAME}, median (least-most).")
     tell(f"p50 and p99 at a steady {MESSAGES_PER_SECOND} messages/s, by our own client.\n")
     tell(table(rows))
     save(
@@ -141,12 +136,6 @@ def report(plan: Plan, rounds: Rounds, into: Path) -> None:
     into.joinpath("messages.svg").write_text(bars(title, values, {"1": 1.0}))
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look, within a minute")
-    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
-    options = parser.parse_args(arguments)
-    plan = QUICK if options.quick else FULL
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        rounds = run(plan, Path(folder))
-    report(plan, rounds, options.into)
+def main(*, quick: bool, into: Path) -> None:
+    plan = QUICK if quick else FULL
+    report(plan, run(plan), into)

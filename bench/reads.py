@@ -4,9 +4,7 @@ Fills a thousand, a hundred thousand and a million reviews, serves them with one
 over HTTP. Milliseconds, where a name says nothing else.
 """
 
-import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,7 +15,15 @@ import httpx
 import sqlalchemy as sa
 
 from bench.report import save, table, tell
-from bench.subjects import POSTGRESQL, SQLITE, TUTORIAL, Laboratory, Running, Subject
+from bench.subjects import (
+    POSTGRESQL,
+    SQLITE,
+    TUTORIAL,
+    Laboratory,
+    Running,
+    Subject,
+    open_laboratory,
+)
 from bench.traffic import API_KEY
 from database import Database, open_database
 from reviews import search_text
@@ -187,29 +193,21 @@ def measure_all(
     return columns
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="run.py bench reads", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="without the million: a look")
-    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
-    options = parser.parse_args(arguments)
-    sizes = SIZES[:2] if options.quick else SIZES
+def main(*, quick: bool, into: Path) -> None:
+    sizes = SIZES[:2] if quick else SIZES
     found = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        laboratory = Laboratory(Path(folder))
-        try:
-            for subject in (SQLITE, POSTGRESQL):
-                columns = measure_all(laboratory, subject, sizes)
-                names = dict.fromkeys(name for column in columns.values() for name in column)
-                rows = [
-                    [name, *(f"{c[name]:,.1f}" if name in c else "" for c in columns.values())]
-                    for name in names
-                ]
-                assert subject.database is not None
-                found[subject.database] = [
-                    [subject.database, *(f"{size:,}" for size in columns)],
-                    *rows,
-                ]
-                tell(f"\n{table(found[subject.database])}")
-        finally:
-            laboratory.close()
-    save(options.into, "reads", found)
+    with open_laboratory() as laboratory:
+        for subject in (SQLITE, POSTGRESQL):
+            columns = measure_all(laboratory, subject, sizes)
+            names = dict.fromkeys(name for column in columns.values() for name in column)
+            rows = [
+                [name, *(f"{c[name]:,.1f}" if name in c else "" for c in columns.values())]
+                for name in names
+            ]
+            assert subject.database is not None
+            found[subject.database] = [
+                [subject.database, *(f"{size:,}" for size in columns)],
+                *rows,
+            ]
+            tell(f"\n{table(found[subject.database])}")
+    save(into, "reads", found)

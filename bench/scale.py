@@ -1,7 +1,5 @@
 """What becomes of a message's cost with more workers, contacts and years: `run.py bench scale`."""
 
-import argparse
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from bench.subjects import (
     Laboratory,
     Running,
     Subject,
+    open_laboratory,
 )
 from bench.traffic import Tally, Traffic, Void, make_traffic
 from database import open_database
@@ -185,18 +184,13 @@ def filled(laboratory: Laboratory, subject: Subject, size: int) -> str:
     return url
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="run.py bench scale", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller, once: a look")
-    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
-    options = parser.parse_args(arguments)
-    rounds = 1 if options.quick else 3
-    sizes = (0, 10_000) if options.quick else (0, 100_000, 1_000_000)
-    contacts = 4_000 if options.quick else 100_000
-    rates = (80, 1_000) if options.quick else (80, 250, 500, 1_000, 2_000)
+def main(*, quick: bool, into: Path) -> None:
+    rounds = 1 if quick else 3
+    sizes = (0, 10_000) if quick else (0, 100_000, 1_000_000)
+    contacts = 4_000 if quick else 100_000
+    rates = (80, 1_000) if quick else (80, 250, 500, 1_000, 2_000)
     rate = f"messages/s, {CONNECTIONS} conn."
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        laboratory = Laboratory(Path(folder))
+    with open_laboratory() as laboratory:
         parts: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
             "workers": (["workers", rate], lambda: by_workers(laboratory, rounds)),
             "rates": (["messages/s", "p50 ms", "p99 ms"], lambda: by_rate(laboratory, rates)),
@@ -211,10 +205,7 @@ def main(arguments: Sequence[str]) -> None:
             ),
         }
         found = {}
-        try:
-            for part, (head, measure) in parts.items():
-                found[part] = [["subject", *head], *measure()]
-                tell(f"\n{table(found[part])}")
-        finally:
-            laboratory.close()
-    save(options.into, "scale", found)
+        for part, (head, measure) in parts.items():
+            found[part] = [["subject", *head], *measure()]
+            tell(f"\n{table(found[part])}")
+    save(into, "scale", found)

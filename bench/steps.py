@@ -4,10 +4,8 @@
 service it does not. That, and uvicorn's own work, is why a message costs more there.
 """
 
-import argparse
 import asyncio
 import logging
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -23,7 +21,7 @@ from fastapi import Request
 import logs
 import recorder
 from bench.report import save, table, tell
-from bench.subjects import POSTGRESQL, SQLITE, Laboratory
+from bench.subjects import POSTGRESQL, SQLITE, open_laboratory
 from bench.traffic import PUBLIC_URL, TOKEN, make_traffic
 from conversation import GREETING, Message, take_turn
 from database import Database, open_database, utc_now
@@ -211,31 +209,23 @@ def timed_calls(taken: dict[str, float]) -> Iterator[None]:
         setattr(recorder, name, function)
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="run.py bench steps", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer messages")
-    parser.add_argument("--into", type=Path, default=Path("bench-results"), metavar="FOLDER")
-    options = parser.parse_args(arguments)
-    raw = make_traffic(2_048 if options.quick else 16_384).requests
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        laboratory = Laboratory(Path(folder))
-        try:
-            logs.configure("INFO")
-            lines = logging.FileHandler(Path(folder) / "lines")
-            lines.setFormatter(logs.logger.handlers[0].formatter)
-            logs.logger.handlers = [lines]
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as uvicorn's
-                edge, messages = runner.run(at_the_edge(raw))
-                columns = {"at the edge": edge}
-                for subject in (SQLITE, POSTGRESQL):
-                    database = open_database(laboratory.new_database(subject))
-                    database.migrate()
-                    writing = in_the_writer(database, messages, runner.get_loop())
-                    columns[subject.name] = writing
-                    database.close()
-            lines.close()
-        finally:
-            laboratory.close()
+def main(*, quick: bool, into: Path) -> None:
+    raw = make_traffic(2_048 if quick else 16_384).requests
+    with open_laboratory() as laboratory:
+        logs.configure("INFO")
+        lines = logging.FileHandler(laboratory.folder / "lines")
+        lines.setFormatter(logs.logger.handlers[0].formatter)
+        logs.logger.handlers = [lines]
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as uvicorn's
+            edge, messages = runner.run(at_the_edge(raw))
+            columns = {"at the edge": edge}
+            for subject in (SQLITE, POSTGRESQL):
+                database = open_database(laboratory.new_database(subject))
+                database.migrate()
+                writing = in_the_writer(database, messages, runner.get_loop())
+                columns[subject.name] = writing
+                database.close()
+        lines.close()
     rows = [
         [where, step, f"{taken:.1f}"]
         for where, steps in columns.items()
@@ -243,4 +233,4 @@ def main(arguments: Sequence[str]) -> None:
     ]
     head = ["where", "step", f"microseconds a message, {BATCH} a batch"]
     tell(f"\n{table([head, *rows])}")
-    save(options.into, "steps", columns)
+    save(into, "steps", columns)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ class Laboratory:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._cores = os.sched_getaffinity(0)
         self._subjects_cores = {min(self._cores)}
         if len(self._cores) > 1:  # the servers started here inherit it
@@ -121,7 +122,7 @@ class Laboratory:
         """
         url = url or self.new_database(subject)
         server = Uvicorn(
-            self._folder / f"{subject.name}.log",
+            self.folder / f"{subject.name}.log",
             workers,
             subject.app,
             ENVIRONMENT="production",
@@ -153,7 +154,18 @@ class Laboratory:
         if subject.database == "postgresql":
             self._postgres.run_sql(f"CREATE DATABASE {name}")
             return self._postgres.url(name)
-        return f"sqlite:///{self._folder / name}.db"
+        return f"sqlite:///{self.folder / name}.db"
+
+
+@contextmanager
+def open_laboratory() -> Iterator[Laboratory]:
+    """Make a laboratory in a temporary folder, and end its servers after the block."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        laboratory = Laboratory(Path(folder))
+        try:
+            yield laboratory
+        finally:
+            laboratory.close()
 
 
 def accepts(port: int) -> bool:
