@@ -100,7 +100,14 @@ def _try_locks(
 
 
 # Put together once, since they run with every batch.
-_OF_CONTACTS = sa.select(UnfinishedConversation).where(
+_OF_CONTACTS = sa.select(
+    UnfinishedConversation.contact_number,
+    UnfinishedConversation.conversation_id,
+    UnfinishedConversation.state,
+    UnfinishedConversation.product_name,
+    UnfinishedConversation.user_name,
+    UnfinishedConversation.position,
+).where(
     UnfinishedConversation.contact_number.in_(sa.bindparam("contacts", expanding=True)),
     UnfinishedConversation.updated_at >= sa.bindparam("idle_since"),
 )
@@ -115,14 +122,8 @@ def _read(
 ) -> dict[str, Conversation | None]:
     rows = connection.execute(_OF_CONTACTS, {"contacts": [*contacts], "idle_since": idle_since})
     found: dict[str, Conversation | None] = dict.fromkeys(contacts)
-    for row in rows:
-        found[row.contact_number] = Conversation(
-            id=row.conversation_id,
-            state=State(row.state),
-            product_name=row.product_name,
-            user_name=row.user_name,
-            position=row.position,
-        )
+    for contact, id_, state, product_name, user_name, position in rows:
+        found[contact] = Conversation(id_, State(state), product_name, user_name, position)
     return found
 
 

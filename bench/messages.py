@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench import client
@@ -41,7 +41,7 @@ class Plan:
 
 
 FULL = Plan(SUBJECTS, 3, (1, 16, 64), 2, 4, 45_056)
-QUICK = Plan([NOOP, TUTORIAL, SQLITE, POSTGRESQL], 2, (16, 64), 1, 4, 24_576)
+QUICK = Plan([NOOP, TUTORIAL, SQLITE, POSTGRESQL], 2, (16, 64), 1, 2, 24_576)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +53,45 @@ class Measured:
     p99: float
 
 
+@dataclass(slots=True)
+class Sender:
+    """Sends one subject its requests in order, and keeps the tally."""
+
+    running: Running
+    traffic: Traffic
+    tally: Tally = field(init=False)
+    place: int = 0
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.traffic)
+
+    def keep_busy(self, connections: int, seconds: int) -> float:
+        """Send for so long; return the messages a second. Raises Void."""
+        part = self.traffic.requests[self.place : self.place + seconds * MOST_PER_SECOND]
+        load = client.send(self.running.server.port, part, connections, seconds)
+        if self.running.subject.database and load.answered > len(part):
+            raise Void("too few requests had been prepared")
+        self.tally.add(load, connections)
+        place = self.traffic.next_group(self.place + load.answered + connections)
+        self.place = place % len(self.traffic.requests)
+        return load.answered / load.seconds
+
+    def send_steadily(self, per_second: int, seconds: int) -> tuple[float, float]:
+        """Send each at its time; return p50 and p99 of their milliseconds. Raises Void."""
+        part = self.traffic.requests[self.place : self.place + seconds * per_second]
+        load = client.send_steadily(self.running.server.port, part, per_second)
+        self.tally.add(load)
+        return percentiles(load.latencies)
+
+
 def measure(running: Running, traffic: Traffic, plan: Plan) -> Measured:
     """Send one subject everything that the plan says. Raises Void."""
-    tally, place = Tally(traffic), 0
-    per_second: dict[int, float] = {}
-    warming_up = (max(plan.connections), 1)
-    for connections, seconds in [warming_up, *((each, plan.seconds) for each in plan.connections)]:
-        part = traffic.requests[place : place + seconds * MOST_PER_SECOND]
-        load = client.send(running.server.port, part, connections, seconds)
-        if running.subject.database and load.answered > len(part):
-            raise Void("too few requests had been prepared")
-        tally.add(load, connections)
-        place = traffic.next_group(place + load.answered + connections) % len(traffic.requests)
-        per_second.pop(connections, None)  # of warming up
-        per_second[connections] = load.answered / load.seconds
-    steady = traffic.requests[place : place + plan.steady_seconds * MESSAGES_PER_SECOND]
-    load = client.send_steadily(running.server.port, steady, MESSAGES_PER_SECOND)
-    tally.add(load)
-    running.insist_on(tally)
-    return Measured(per_second, *percentiles(load.latencies))
+    sender = Sender(running, traffic)
+    sender.keep_busy(max(plan.connections), 1)  # to warm up
+    per_second = {each: sender.keep_busy(each, plan.seconds) for each in plan.connections}
+    p50, p99 = sender.send_steadily(MESSAGES_PER_SECOND, plan.steady_seconds)
+    running.insist_on(sender.tally)
+    return Measured(per_second, p50, p99)
 
 
 Rounds = dict[Subject, list[Measured]]

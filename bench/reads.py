@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from bench.report import save, table, tell
 from bench.subjects import (
@@ -25,7 +26,6 @@ from bench.subjects import (
     open_laboratory,
 )
 from bench.traffic import API_KEY
-from database import Database, open_database
 from reviews import search_text
 from terminal import read_examples
 
@@ -55,8 +55,8 @@ FILL = {
 }
 
 
-def fill(database: Database, size: int) -> None:
-    """Fill an empty database with `size` reviews, made of the examples."""
+def fill(connection: Connection, size: int) -> None:
+    """Fill empty tables with `size` reviews, made of the examples."""
     rows = [
         {
             "id": number,
@@ -70,20 +70,16 @@ def fill(database: Database, size: int) -> None:
     ]
     names = ", ".join(rows[0])
     values = ", ".join(f":{name}" for name in rows[0])
-    with database.write() as connection:
-        if not database.is_sqlite:
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        kept = "id INT, " + ", ".join(f"{name} TEXT" for name in rows[0] if name != "id")
-        connection.execute(sa.text(f"CREATE TEMPORARY TABLE example ({kept})"))
-        connection.execute(sa.text(f"INSERT INTO example ({names}) VALUES ({values})"), rows)
-        kind = "sqlite" if database.is_sqlite else "postgresql"
-        connection.execute(
-            sa.text(FILL[kind]),
-            {"size": size, "step": SECONDS_BETWEEN_REVIEWS, "examples": len(rows)},
-        )
-        connection.execute(sa.text("DROP TABLE example"))
-        if not database.is_sqlite:  # as its own autovacuum would before long
-            connection.execute(sa.text("ANALYZE"))
+    kept = "id INT, " + ", ".join(f"{name} TEXT" for name in rows[0] if name != "id")
+    connection.execute(sa.text(f"CREATE TEMPORARY TABLE example ({kept})"))
+    connection.execute(sa.text(f"INSERT INTO example ({names}) VALUES ({values})"), rows)
+    connection.execute(
+        sa.text(FILL[connection.dialect.name]),
+        {"size": size, "step": SECONDS_BETWEEN_REVIEWS, "examples": len(rows)},
+    )
+    connection.execute(sa.text("DROP TABLE example"))
+    if connection.dialect.name == "postgresql":  # as its own autovacuum would before long
+        connection.execute(sa.text("ANALYZE"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +176,8 @@ def measure_all(
     with ExitStack() as serving:
         servers = {}
         for size in sizes:
-            url = laboratory.new_database(subject)
-            database = open_database(url)
-            fill(database, size)
-            database.close()
+            with laboratory.filling(subject) as (url, connection):
+                fill(connection, size)
             servers[size] = open_server(laboratory, subject, url, serving)
         columns = measure_pages(servers)
         for size, server in servers.items():

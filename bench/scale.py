@@ -6,7 +6,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bench import client
-from bench.report import percentiles, save, spread, table, tell
+from bench.messages import Sender
+from bench.report import save, spread, table, tell
 from bench.subjects import (
     NOOP,
     POSTGRESQL,
@@ -23,6 +24,7 @@ from database import open_database
 CONNECTIONS = 64
 REQUESTS = 36 * 1024
 REQUESTS_PER_ROUND = 8 * 1024
+SECONDS = 3
 STEADY_SECONDS = 8
 
 # Finished conversations of four messages each; SIDs, conversations and contacts in no order.
@@ -49,18 +51,12 @@ FILL = {
 }
 
 
-def pace(running: Running, traffic: Traffic, seconds: int) -> float:
-    """Warm up, send for so long, and return the messages a second. Raises Void."""
-    tally = Tally(traffic)
-    place, rate = 0, 0.0
-    for each in (1, seconds):
-        load = client.send(running.server.port, traffic.requests[place:], CONNECTIONS, each)
-        tally.add(load, CONNECTIONS)
-        place = traffic.next_group(place + load.answered + CONNECTIONS)
-        rate = load.answered / load.seconds
-    if place > len(traffic.requests):
-        raise Void("too few requests had been prepared")
-    running.insist_on(tally)
+def pace(running: Running, traffic: Traffic) -> float:
+    """Warm up, send for a while, and return the messages a second. Raises Void."""
+    sender = Sender(running, traffic)
+    sender.keep_busy(CONNECTIONS, 1)
+    rate = sender.keep_busy(CONNECTIONS, SECONDS)
+    running.insist_on(sender.tally)
     return rate
 
 
@@ -72,7 +68,7 @@ def by_workers(laboratory: Laboratory, rounds: int) -> list[list[str]]:
         for subject in (SQLITE, POSTGRESQL):
             for workers in (1, 2, 4):
                 with laboratory.serve(subject, workers, has_a_core=False) as running:
-                    found.setdefault((subject, workers), []).append(pace(running, traffic, 3))
+                    found.setdefault((subject, workers), []).append(pace(running, traffic))
     return [[s.name, f"{workers}", spread(rates, ",.0f")] for (s, workers), rates in found.items()]
 
 
@@ -82,12 +78,10 @@ def by_rate(laboratory: Laboratory, rates: Sequence[int]) -> list[list[str]]:
     for subject in (NOOP, SQLITE, POSTGRESQL):
         for per_second in rates:
             traffic = make_traffic(STEADY_SECONDS * per_second)
-            tally = Tally(traffic)
             with laboratory.serve(subject) as running:
-                load = client.send_steadily(running.server.port, traffic.requests, per_second)
-                tally.add(load)
-                running.insist_on(tally)
-            p50, p99 = percentiles(load.latencies)
+                sender = Sender(running, traffic)
+                p50, p99 = sender.send_steadily(per_second, STEADY_SECONDS)
+                running.insist_on(sender.tally)
             rows.append([subject.name, f"{per_second:,}", f"{p50:.1f}", f"{p99:.1f}"])
     return rows
 
@@ -100,7 +94,7 @@ def by_contacts(laboratory: Laboratory, rounds: int) -> list[list[str]]:
         for subject in (SQLITE, POSTGRESQL):
             for kind, traffic in kinds.items():
                 with laboratory.serve(subject) as running:
-                    found.setdefault((subject, kind), []).append(pace(running, traffic, 3))
+                    found.setdefault((subject, kind), []).append(pace(running, traffic))
     return [[s.name, kind, spread(rates, ",.0f")] for (s, kind), rates in found.items()]
 
 
@@ -172,15 +166,9 @@ def database_megabytes(url: str) -> float:
 
 def filled(laboratory: Laboratory, subject: Subject, size: int) -> str:
     """Make a database whose log has `size` messages already."""
-    url = laboratory.new_database(subject)
-    database = open_database(url)
-    with database.write() as connection:
-        if not database.is_sqlite:
-            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+    with laboratory.filling(subject) as (url, connection):
         if size:
-            kind = "sqlite" if database.is_sqlite else "postgresql"
-            connection.execute(sa.text(FILL[kind]), {"size": size})
-    database.close()
+            connection.execute(sa.text(FILL[connection.dialect.name]), {"size": size})
     return url
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 import uvloop
@@ -23,14 +23,15 @@ import recorder
 from bench.report import save, table, tell
 from bench.subjects import POSTGRESQL, SQLITE, open_laboratory
 from bench.traffic import PUBLIC_URL, TOKEN, make_traffic
+from collector import Collector
 from conversation import GREETING, Message, take_turn
 from database import Database, open_database, utc_now
-from entry import Reply, wake
+from entry import Reply
 from forms import parse, read_pairs
 from recorder import Recorder
 from signature import is_signed
 from simulator import ACCOUNT_SID
-from stores import DatabaseStore
+from stores import DatabaseStore, Store
 from waiting_room import WaitingRoom
 from whatsapp import Twilio
 
@@ -107,29 +108,31 @@ async def at_the_edge(raw: Sequence[bytes]) -> tuple[dict[str, float], list[Mess
     return found, messages
 
 
+class WithoutWriter(Collector):
+    """A collector whose messages are answered by whoever measures what waiting costs."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Store, None))
+        self.room = self._room
+
+    def _ensure_writer(self) -> None:
+        pass
+
+
 async def waiting(messages: Sequence[Message]) -> float:
     """Time what waiting itself costs: the queue, the timer, the wake-up, for a batch at once."""
-    room, loop = WaitingRoom(), asyncio.get_running_loop()
-
-    async def deliver(message: Message) -> None:
-        delivery = loop.create_future()
-        entry = room.enter(message, delivery)
-        loop.call_soon(loop.call_soon, room.call_writer, entry)
-        deadline = loop.call_later(6, wake, [delivery])
-        await delivery
-        deadline.cancel()
-        room.leave(entry, delivery)
-
+    collector = WithoutWriter()
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
         for place in range(0, len(messages), BATCH):
-            crowd = [loop.create_task(deliver(each)) for each in messages[place : place + BATCH]]
+            part = messages[place : place + BATCH]
+            crowd = [asyncio.create_task(collector.reply_to(message)) for message in part]
             for _ in range(3):
                 await asyncio.sleep(0)
-            batch = room.next_batch()
-            room.claim(batch)
-            room.answer({entry: Reply(GREETING) for entry in batch})
+            batch = collector.room.next_batch()
+            collector.room.claim(batch)
+            collector.room.answer({entry: Reply(GREETING) for entry in batch})
             await asyncio.gather(*crowd)
         best = min(best, time.perf_counter() - began)
     return 1e6 * best / len(messages)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
 from checker import check
@@ -155,6 +156,17 @@ class Laboratory:
             self._postgres.run_sql(f"CREATE DATABASE {name}")
             return self._postgres.url(name)
         return f"sqlite:///{self.folder / name}.db"
+
+    @contextmanager
+    def filling(self, subject: Subject) -> Iterator[tuple[str, Connection]]:
+        """Yield a new database with our tables, and a transaction that takes its time."""
+        url = self.new_database(subject)
+        database = open_database(url)
+        with database.write() as connection:
+            if not database.is_sqlite:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            yield url, connection
+        database.close()
 
 
 @contextmanager
