@@ -3,27 +3,35 @@
 Safe to run while serving: it reads one snapshot and writes nothing.
 """
 
+import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import aliased
 
 import message_log
 import schema
-from conversation import RULES_VERSION, Conversation, Turn, replay
 from database import OUTAGES, Database, name_of, open_database, utc_now
 from logs import describe
 from models import LoggedMessage, Review, UnfinishedConversation
+from replayed import differences
 from schema import SCHEMA_VERSION
 from settings import Settings, SettingsError
+from whatsapp import STATUSES
+from witness import Witness
 
 CONVERSATIONS_AT_ONCE = 500
+
+GRACE = timedelta(minutes=1)
+"""Longer than a transaction lasts: a message is logged at another time than a store looks at."""
 
 
 @dataclass(slots=True)
@@ -36,11 +44,20 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
 
-def check(database: Database, kept_since: datetime | None = None) -> Findings:
+def check(
+    database: Database,
+    kept_since: datetime | None = None,
+    *,
+    kept_for: timedelta | None = None,
+    witness: Witness | None = None,
+) -> Findings:
     """Compare the log with reviews and conversations, in one snapshot.
 
     With `kept_since` an unfinished conversation that was touched since then must have its row, as
-    it has where the database store keeps them. Raises one of database.OUTAGES.
+    it has where the database store keeps them. With `kept_for` nobody's conversation may have begun
+    anew earlier after the last message of an unfinished one; a memory store that was restarted, or
+    a change of CONVERSATION_TTL_HOURS, makes that happen. With `witness` the log and the reviews
+    must be what its clients were told. Raises one of database.OUTAGES.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -51,6 +68,11 @@ def check(database: Database, kept_since: datetime | None = None) -> Findings:
             _check_batch(connection, batch, kept_since, findings)
         findings.problems += _without_log(connection)
         findings.problems += _not_the_latest(connection)
+        findings.problems += _doubled(connection)
+        if kept_for is not None:
+            findings.problems += _begun_too_early(connection, kept_for)
+        if witness is not None:
+            findings.problems += _contradicted(connection, witness)
         findings.reviews = connection.scalar(sa.select(sa.func.count(Review.id))) or 0
     return findings
 
@@ -103,83 +125,24 @@ def _check_batch(
         findings.messages += len(rows)
         if any(row.erased_at is not None for row in rows):
             continue
-        turns = replay(map(message_log.as_message, rows))
-        review, end = reviews.get(conversation_id), ends.get(conversation_id)
-        wrong = [
-            *_wrong_messages(conversation_id, rows, turns),
-            *_wrong_review(rows, turns, review),
-            *_wrong_end(rows, turns[-1].conversation, end),
-        ]
-        if (
-            end is None
-            and kept_since is not None
-            and _is_missed(connection, rows, turns, kept_since)
-        ):
-            wrong.append("is unfinished and has no row among conversations")
+        wrong = [*differences(rows, reviews.get(conversation_id), ends.get(conversation_id))]
+        if kept_since is not None and conversation_id not in ends:
+            wrong += _missed(connection, rows, kept_since)
         findings.problems += [f"conversation {conversation_id} {problem}" for problem in wrong]
 
 
-def _wrong_messages(
-    conversation_id: str, rows: Sequence[Row[Any]], turns: Sequence[Turn]
+def _missed(
+    connection: Connection, rows: Sequence[Row[Any]], kept_since: datetime
 ) -> Iterator[str]:
-    if rows[0].message_sid != conversation_id:
-        yield "was not opened by the message it is named after"
-    if [row.position for row in rows] != list(range(1, len(rows) + 1)):
-        yield "has a gap in its messages"
-    if len({row.contact_number for row in rows}) > 1:
-        yield "has messages of two contacts"
-    for row, turn in zip(rows, turns, strict=True):
-        if row.finished != (turn.review is not None):
-            yield f"finishes at another message than {row.message_sid}, by its replay"
-        if row.rules == RULES_VERSION and row.reply != turn.reply:
-            yield f"has another reply to {row.message_sid} than its replay"
-    if any(turn.review for turn in turns[:-1]):
-        yield "goes on after its review"
-
-
-def _wrong_review(
-    rows: Sequence[Row[Any]], turns: Sequence[Turn], review: Row[Any] | None
-) -> Iterator[str]:
-    finished = turns[-1].review
-    if finished is None or review is None:
-        if finished is not None:
-            yield "is finished, and its review is missing"
-        if review is not None:
-            yield f"is unfinished, and has review {review.id}"
+    """Say that an unfinished conversation has no row, unless its contact has gone on without it."""
+    if rows[-1].finished or rows[-1].received_at < kept_since:
         return
-    same = (
-        review.contact_number == rows[-1].contact_number
-        and review.user_name == finished.user_name
-        and review.product_name == finished.product_name
-        and review.product_review == finished.product_review
-        and review.created_at == rows[-1].received_at
-    )
-    if not same:
-        yield f"has a review {review.id} that differs from its replay"
-
-
-def _wrong_end(
-    rows: Sequence[Row[Any]], replayed: Conversation, end: Row[Any] | None
-) -> Iterator[str]:
-    if end is None:
-        return
-    kept = (end.contact_number, end.conversation_id, end.state, end.position)
-    names = (end.product_name, end.user_name)
-    expected = (rows[-1].contact_number, replayed.id, replayed.state, replayed.position)
-    if kept != expected or names != (replayed.product_name, replayed.user_name):
-        yield "has a row among conversations that is not the log's end"
-
-
-def _is_missed(
-    connection: Connection, rows: Sequence[Row[Any]], turns: Sequence[Turn], kept_since: datetime
-) -> bool:
-    if turns[-1].review is not None or rows[-1].received_at < kept_since:
-        return False
     later = sa.select(LoggedMessage.message_sid).where(
         LoggedMessage.contact_number == rows[-1].contact_number,
         LoggedMessage.received_at > rows[-1].received_at,
     )
-    return connection.scalar(later.limit(1)) is None
+    if connection.scalar(later.limit(1)) is None:
+        yield "is unfinished and has no row among conversations"
 
 
 def _without_log(connection: Connection) -> Iterator[str]:
@@ -218,7 +181,78 @@ def _not_the_latest(connection: Connection) -> Iterator[str]:
         yield f"conversation {conversation_id} has a row, but its contact has begun another since"
 
 
+def _doubled(connection: Connection) -> Iterator[str]:
+    """Look whether what the promise stands on is there once, also where an index is broken."""
+    for what, column in (
+        ("message", LoggedMessage.message_sid),
+        ("a review of conversation", Review.conversation_id),
+    ):
+        doubled = sa.select(column).group_by(column).having(sa.func.count() > 1)
+        for id_ in connection.scalars(doubled):
+            yield f"{what} {id_} is there more than once"
+
+
+def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[str]:
+    """Find conversations that began while another of the same contact could still have gone on."""
+    newer = aliased(LoggedMessage)
+    latest_before = (
+        sa.select(LoggedMessage.message_sid)
+        .where(
+            LoggedMessage.contact_number == newer.contact_number,
+            LoggedMessage.received_at < newer.received_at,
+        )
+        .order_by(LoggedMessage.received_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    pairs = (
+        sa.select(newer.conversation_id, newer.received_at, LoggedMessage.received_at)
+        .join(LoggedMessage, LoggedMessage.message_sid == latest_before)
+        .where(
+            newer.position == 1,
+            newer.erased_at.is_(None),
+            LoggedMessage.erased_at.is_(None),
+            ~LoggedMessage.finished,
+        )
+    )
+    for conversation_id, began, touched in connection.execute(pairs):
+        if began - touched < kept_for - GRACE:
+            yield f"conversation {conversation_id} began while another could still have gone on"
+
+
+def _contradicted(connection: Connection, witness: Witness) -> Iterator[str]:
+    replies: dict[str, str | None] = {}
+    for sids in _chunks(witness.answers):
+        for sid, logged in message_log.find_replies(connection, sids).items():
+            replies[sid] = None if logged.erased else logged.reply
+    yield from witness.contradictions(replies)
+    for ids in _chunks(witness.statuses):
+        rows = connection.execute(
+            sa.select(Review.conversation_id, Review.status).where(Review.conversation_id.in_(ids))
+        )
+        yield from witness.lowered(dict(rows.tuples()), STATUSES)
+
+
+def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:
+    ids = [*ids]
+    for place in range(0, len(ids), CONVERSATIONS_AT_ONCE):
+        yield ids[place : place + CONVERSATIONS_AT_ONCE]
+
+
+def read_witness() -> Witness | None:
+    parser = argparse.ArgumentParser(prog="run.py check-data", description=__doc__)
+    parser.add_argument(
+        "--witness", type=Path, metavar="FILE", help="what customers were told, by demo --witness"
+    )
+    file: Path | None = parser.parse_args().witness
+    return None if file is None else Witness.load(file)
+
+
 def main() -> None:
+    try:
+        witness = read_witness()
+    except (OSError, ValueError) as error:
+        sys.exit(f"The witness can't be read: {error}")
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -232,7 +266,8 @@ def main() -> None:
                 f"{place} has schema {version}, this program checks {SCHEMA_VERSION}."
                 " Starting the service brings an older one up to date."
             )
-        findings = check(database, utc_now() - settings.conversation_ttl if keeps else None)
+        kept_since = utc_now() - settings.conversation_ttl if keeps else None
+        findings = check(database, kept_since, witness=witness)
     except (SQLAlchemyError, ValueError, *OUTAGES) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:

@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit
 from xml.etree import ElementTree
 
 import httpx
 from twilio.request_validator import RequestValidator
+
+from witness import Witness
 
 ACCOUNT_SID = "AC" + "0" * 32
 SENDER = "whatsapp:+14155238886"
@@ -94,6 +96,8 @@ class Simulator:
     attempts: int = 1
     """How often a message is delivered under the same SID until it is answered."""
     pause_seconds: float = 0.1
+    witness: Witness = field(default_factory=Witness)
+    """What was told to customers, and which statuses were acknowledged."""
 
     def __post_init__(self) -> None:
         self.public_url = (self.public_url or str(self.client.base_url)).rstrip("/")
@@ -109,7 +113,23 @@ class Simulator:
             signer = RequestValidator(self.auth_token)
             signature = signer.compute_signature(self.public_url + path, dict(form))
             headers["X-Twilio-Signature"] = signature
-        return self.client.post(path, data=dict(form), headers=headers)
+        response = None
+        try:
+            response = self.client.post(path, data=dict(form), headers=headers)
+        finally:
+            self._note(urlsplit(path), form, response)
+        return response
+
+    def _note(self, url: SplitResult, form: Mapping[str, str], response: Any) -> None:
+        if url.path == "/webhook":
+            try:
+                words = None if response is None else read_twiml(response).text or ""
+            except NotAnswered:
+                words = None
+            self.witness.note_answer(form.get("MessageSid", ""), words)
+        elif response is not None and response.status_code == 204:
+            for conversation_id in parse_qs(url.query).get("review", []):
+                self.witness.note_status(conversation_id, form.get("MessageStatus", ""))
 
     def deliver(self, form: Mapping[str, str]) -> Answer:
         """Deliver a message until it is answered. Raises NotAnswered after the last attempt."""

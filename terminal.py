@@ -52,8 +52,13 @@ def chat(twilio: Simulator, contact: str | None) -> None:
             tell(f"bot: {answer}")
 
 
-def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> None:
-    """Play real reviews, many customers at once, every message delivered twice; then count."""
+def demo(
+    twilio: Simulator, reviews: list[dict[str, str]], customers: int, witness: Path | None = None
+) -> None:
+    """Play real reviews, many customers at once, every message delivered twice; then count.
+
+    What they were told goes to the file `witness`.
+    """
     began = time.monotonic()
     contacts: dict[str, dict[str, str]] = {}
     while len(contacts) < len(reviews):
@@ -87,6 +92,9 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
         f"All {len(recorded)} are recorded exactly once, word for word:"
         f" {twilio.client.base_url.join('/api/reviews')}"
     )
+    if witness is not None:
+        twilio.witness.save(witness)
+        tell(f"What every customer was told: {witness}")
 
 
 def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:
@@ -113,6 +121,9 @@ def main() -> None:
         "--customers", type=int, default=16, choices=range(1, 101), metavar="N", help="at once (16)"
     )
     demo_word.add_argument("--reviews", type=Path, default=EXAMPLES, help="a file of your own")
+    demo_word.add_argument(
+        "--witness", type=Path, metavar="FILE", help="write what every customer was told to FILE"
+    )
     for word in (chat_word, demo_word):
         word.add_argument("--url", default="http://localhost:8000", help="where the server is")
     options = parser.parse_args()
@@ -137,7 +148,7 @@ def main() -> None:
         if options.word == "chat":
             chat(twilio, options.contact)
         else:
-            demo(twilio, reviews, options.customers)
+            demo(twilio, reviews, options.customers, options.witness)
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, NotAnswered) as error:

@@ -1,0 +1,71 @@
+"""One conversation's log replayed, and compared with what the tables have of it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from conversation import RULES_VERSION, Conversation, Turn, replay
+from message_log import as_message
+
+
+def differences(
+    rows: Sequence[Row[Any]], review: Row[Any] | None, end: Row[Any] | None
+) -> Iterator[str]:
+    """Say what is wrong with a conversation, to follow its name.
+
+    `rows` are its messages in order, `end` is its row among the unfinished; None where it has none.
+    """
+    turns = replay(map(as_message, rows))
+    yield from _wrong_messages(rows, turns)
+    yield from _wrong_review(rows, turns, review)
+    yield from _wrong_end(rows, turns[-1].conversation, end)
+
+
+def _wrong_messages(rows: Sequence[Row[Any]], turns: Sequence[Turn]) -> Iterator[str]:
+    if rows[0].message_sid != rows[0].conversation_id:
+        yield "was not opened by the message it is named after"
+    if [row.position for row in rows] != list(range(1, len(rows) + 1)):
+        yield "has a gap in its messages"
+    if len({row.contact_number for row in rows}) > 1:
+        yield "has messages of two contacts"
+    for row, turn in zip(rows, turns, strict=True):
+        if row.finished != (turn.review is not None):
+            yield f"finishes at another message than {row.message_sid}, by its replay"
+        if row.rules == RULES_VERSION and row.reply != turn.reply:
+            yield f"has another reply to {row.message_sid} than its replay"
+    if any(turn.review for turn in turns[:-1]):
+        yield "goes on after its review"
+
+
+def _wrong_review(
+    rows: Sequence[Row[Any]], turns: Sequence[Turn], review: Row[Any] | None
+) -> Iterator[str]:
+    finished = turns[-1].review
+    if finished is None or review is None:
+        if finished is not None:
+            yield "is finished, and its review is missing"
+        if review is not None:
+            yield f"is unfinished, and has review {review.id}"
+        return
+    same = (
+        review.contact_number == rows[-1].contact_number
+        and review.user_name == finished.user_name
+        and review.product_name == finished.product_name
+        and review.product_review == finished.product_review
+        and review.created_at == rows[-1].received_at
+    )
+    if not same:
+        yield f"has a review {review.id} that differs from its replay"
+
+
+def _wrong_end(
+    rows: Sequence[Row[Any]], replayed: Conversation, end: Row[Any] | None
+) -> Iterator[str]:
+    if end is None:
+        return
+    kept = (end.contact_number, end.conversation_id, end.state, end.position)
+    names = (end.product_name, end.user_name)
+    expected = (rows[-1].contact_number, replayed.id, replayed.state, replayed.position)
+    if kept != expected or names != (replayed.product_name, replayed.user_name):
+        yield "has a row among conversations that is not the log's end"

@@ -1,0 +1,183 @@
+"""What clients were told, against the log: any sentence that is not the log's is found."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from checker import check
+from conversation import APOLOGY, GOT_PRODUCT, GREETING
+from database import Database
+from models import LoggedMessage, Review
+from simulator import Customer, Simulator, message_form
+from tests.servers import ROOT
+from witness import Witness
+
+ANA = "+15559876543"
+
+
+@pytest.fixture
+def twilio(client: TestClient) -> Simulator:
+    """Twilio, after Ana's finished conversation, SM1 to SM4, and Bo's greeting SM5."""
+    twilio = Simulator(client)
+    ana, bo = Customer(twilio, ANA), Customer(twilio, "+15558765432")
+    for number, text in enumerate(("Hi", "Lamp", "Ana", "Bright."), 1):
+        ana.sends(message_form(ANA, text, MessageSid=f"SM{number}"))
+    bo.sends(message_form(bo.contact, "Hi", MessageSid="SM5"))
+    return twilio
+
+
+def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: Simulator) -> None:
+    assert [*twilio.witness.answers] == ["SM1", "SM2", "SM3", "SM4", "SM5"]
+    assert twilio.witness.statuses == {"SM1": {"sent", "delivered", "read"}}
+    assert check(database, witness=twilio.witness).problems == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        ({"SM9": [GREETING]}, "message SM9 was answered and is not in the log"),
+        ({"SM9": [None, APOLOGY, GREETING]}, "message SM9 was answered and is not in the log"),
+        ({"SM1": [GOT_PRODUCT]}, "message SM1 was answered with other words than the log has"),
+        ({"SM1": [GREETING, GOT_PRODUCT]}, "message SM1 was answered with other words than"),
+        ({"SM1": [GREETING, ""]}, "message SM1 was answered with other words than the log has"),
+        ({"SM1": [APOLOGY]}, "message SM1 was answered with the apology and is in the log"),
+        ({"SM9": [None]}, None),
+        ({"SM9": [APOLOGY]}, None),
+        ({"SM9": [None, APOLOGY]}, None),
+        ({"SM9": [""]}, None),
+        ({"SM1": [GREETING, None, GREETING]}, None),
+        ({"SM1": [APOLOGY, GREETING]}, None),
+        ({"SM1": [None]}, None),
+        # The first delivery was recorded and its answer lost, and the second met an outage.
+        ({"SM1": [None, APOLOGY]}, None),
+    ],
+)
+@pytest.mark.usefixtures("twilio")
+def test_an_answer_that_the_log_does_not_have_is_found(
+    database: Database, answers: dict[str, list[str | None]], problem: str | None
+) -> None:
+    [*found] = check(database, witness=Witness(answers=answers)).problems
+    assert len(found) == (problem is not None)
+    assert not found or found[0].startswith(problem or "")
+
+
+@pytest.mark.usefixtures("twilio")
+def test_words_that_were_erased_since_contradict_nobody(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(
+            sa.update(LoggedMessage).values(body="", reply="", erased_at=LoggedMessage.received_at)
+        )
+    assert check(database, witness=Witness(answers={"SM1": [GREETING, ""]})).problems == []
+
+
+@pytest.mark.parametrize("status", ["delivered", "pending", "none of Twilio's"])
+def test_a_status_below_what_was_acknowledged_is_found(
+    database: Database, twilio: Simulator, status: str
+) -> None:
+    with database.write() as connection:
+        connection.execute(sa.update(Review).values(status=status))
+    [problem] = check(database, witness=twilio.witness).problems
+    assert problem == (
+        f"conversation SM1 has a review with status {status}, and read was acknowledged"
+    )
+
+
+def begin_anew(database: Database, after: timedelta) -> list[str]:
+    """Have Bo begin again so long after his greeting; check as if both had been kept for a day."""
+    with database.write() as connection:
+        greeting = sa.select(LoggedMessage).where(LoggedMessage.message_sid == "SM5")
+        row = connection.execute(greeting).one()._mapping
+        changes = {"message_sid": "SM6", "conversation_id": "SM6"}
+        connection.execute(
+            sa.insert(LoggedMessage).values(
+                {**row, **changes, "received_at": row["received_at"] + after}
+            )
+        )
+        connection.execute(sa.text("DELETE FROM conversations"))
+    assert check(database).problems == []
+    return check(database, kept_for=timedelta(days=1)).problems
+
+
+@pytest.mark.usefixtures("twilio")
+def test_a_conversation_begun_while_another_went_on_is_found(database: Database) -> None:
+    assert begin_anew(database, timedelta(hours=23)) == [
+        "conversation SM6 began while another could still have gone on"
+    ]
+
+
+@pytest.mark.usefixtures("twilio")
+def test_a_conversation_begun_after_the_idle_time_is_right(database: Database) -> None:
+    assert begin_anew(database, timedelta(hours=24, seconds=1)) == []
+
+
+DOUBLED = {
+    "message SM5 is there more than once": "message_sid FROM messages",
+    "a review of conversation SM1 is there more than once": "conversation_id FROM reviews",
+}
+
+
+@pytest.mark.parametrize("problem", DOUBLED)
+@pytest.mark.usefixtures("twilio")
+def test_a_row_twice_is_found_where_the_tables_let_it_in(database: Database, problem: str) -> None:
+    """As after an index was damaged: the tables are copied without theirs."""
+    table = DOUBLED[problem].rpartition(" ")[2]
+    last = "SM5" if table == "messages" else "SM1"
+    key = "message_sid" if table == "messages" else "conversation_id"
+    with database.write() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO before")
+        connection.exec_driver_sql(f"CREATE TABLE {table} AS SELECT * FROM before")
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} SELECT * FROM before WHERE {key} = '{last}'"
+        )
+    assert problem in check(database).problems
+
+
+def test_a_witness_is_written_and_read_again(tmp_path: Path) -> None:
+    witness = Witness()
+    witness.note_answer("SM1", "Héllo \u2028 there")
+    witness.note_answer("SM1", None)
+    witness.note_status("SM1", "sent")
+    witness.save(tmp_path / "witness")
+    again = Witness.load(tmp_path / "witness")
+    assert (again.answers, again.statuses) == (witness.answers, witness.statuses)
+
+
+@pytest.mark.parametrize("text", ["Hi!", "[1]", "{}", '{"message_sid": "SM1", "answers": 1}'])
+def test_what_is_no_witness_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "witness").write_text(text)
+    with pytest.raises(ValueError, match=".+"):
+        Witness.load(tmp_path / "witness")
+
+
+def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "checker", *arguments],
+        env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_compares_with_a_witness(
+    local: TestClient, sqlite_url: str, tmp_path: Path
+) -> None:
+    file, twilio = tmp_path / "witness", Simulator(local)
+    Customer(twilio).says("Hi")
+    twilio.witness.save(file)
+    assert check_data(sqlite_url, "--witness", str(file)).returncode == 0
+    twilio.witness.note_answer("SM9", "Hello")
+    twilio.witness.save(file)
+    refused = check_data(sqlite_url, "--witness", str(file))
+    assert refused.returncode == 1
+    assert refused.stdout == "message SM9 was answered and is not in the log\n"
+    missing = check_data(sqlite_url, "--witness", str(tmp_path / "missing"))
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("The witness can't be read: ")

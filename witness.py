@@ -1,0 +1,91 @@
+"""What clients were told, to compare with the log: the other side's record of the same events.
+
+`python3 run.py check-data --witness FILE` reads one; tests and the demo keep theirs in memory.
+"""
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from conversation import APOLOGY
+
+
+@dataclass(slots=True)
+class Witness:
+    """Every delivery's answer, in order, and every status that was acknowledged.
+
+    An answer is what the customer was told: "" is silence, None no usable answer (none came, or
+    it was no 200). Safe to use from several threads.
+    """
+
+    answers: dict[str, list[str | None]] = field(default_factory=lambda: defaultdict(list))
+    """By MessageSid."""
+    statuses: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By the id of the conversation whose review the message confirmed."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note_answer(self, sid: str, words: str | None) -> None:
+        with self._lock:
+            self.answers[sid].append(words)
+
+    def note_status(self, conversation_id: str, status: str) -> None:
+        with self._lock:
+            self.statuses[conversation_id].add(status)
+
+    def save(self, file: Path) -> None:
+        """Write a JSON object a line, UTF-8."""
+        lines: list[object] = [
+            {"message_sid": sid, "answers": answers} for sid, answers in self.answers.items()
+        ]
+        lines += [
+            {"conversation_id": id_, "statuses": sorted(told)}
+            for id_, told in self.statuses.items()
+        ]
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Read what `save` wrote. Raises OSError, or ValueError for anything else."""
+        witness = cls()
+        try:
+            for line in file.read_text(encoding="utf-8").splitlines():
+                told = json.loads(line)
+                if "message_sid" in told:
+                    witness.answers[told["message_sid"]] += told["answers"]
+                else:
+                    witness.statuses[told["conversation_id"]] |= {*told["statuses"]}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} is no record of answers: {error!r}") from None
+        return witness
+
+    def contradictions(self, replies: Mapping[str, str | None]) -> Iterator[str]:
+        """Compare answers with the log's `replies`, by SID; None stands for words since erased.
+
+        Every sentence that a customer was told is the log's, but for the apology, and that is true:
+        a message is not in the log whose deliveries were all answered with it. Where one got no
+        answer, a later apology says nothing of that one.
+        """
+        for sid, answers in self.answers.items():
+            told = {answer for answer in answers if answer is not None and answer != APOLOGY}
+            if sid not in replies:
+                if told - {""}:
+                    yield f"message {sid} was answered and is not in the log"
+            elif answers and all(answer == APOLOGY for answer in answers):
+                yield f"message {sid} was answered with the apology and is in the log"
+            elif (reply := replies[sid]) is not None and told - {reply}:
+                yield f"message {sid} was answered with other words than the log has"
+
+    def lowered(self, statuses: Mapping[str, str], ranks: Sequence[str]) -> Iterator[str]:
+        """Compare what was acknowledged with the reviews' statuses, by conversation."""
+        for conversation_id, status in statuses.items():
+            acknowledged = self.statuses.get(conversation_id, ())
+            highest = max(acknowledged, key=ranks.index, default=status)
+            if status not in ranks or ranks.index(status) < ranks.index(highest):
+                yield (
+                    f"conversation {conversation_id} has a review with status {status}, and"
+                    f" {highest} was acknowledged"
+                )
