@@ -5,6 +5,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,13 @@ def listed(client: TestClient) -> list[dict[str, Any]]:
     return reviews
 
 
+NEEDS = {"hypothesis": ["test_like_the_libraries.py"], "greenlet": ["simulation/*"]}
+"""Tests that need more than requirements.txt."""
+collect_ignore_glob = [
+    file for package, files in NEEDS.items() if not find_spec(package) for file in files
+]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reviews", help="a file of reviews to play instead of the examples")
 
@@ -179,6 +187,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if collect_ignore_glob:
+        terminalreporter.write_line(
+            f"Skipped: {', '.join(collect_ignore_glob)}; `python3 run.py test` installs what they"
+            " need."
+        )
     if not Postgres.is_installed():
         terminalreporter.write_line(
             "Skipped: the tests on PostgreSQL; `python3 run.py test` installs what they need."

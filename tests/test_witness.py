@@ -151,7 +151,7 @@ def test_a_witness_is_written_and_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["Hi!", "[1]", "{}", '{"message_sid": "SM1", "answers": 1}'])
 def test_what_is_no_witness_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "witness").write_text(text)
-    with pytest.raises(ValueError, match=".+"):
+    with pytest.raises(ValueError, match=r"no record|Expecting"):
         Witness.load(tmp_path / "witness")
 
 
