@@ -194,7 +194,7 @@ def _doubled(connection: Connection) -> Iterator[str]:
 
 def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[str]:
     """Find conversations that began while another of the same contact could still have gone on."""
-    newer = aliased(LoggedMessage)
+    newer, before = aliased(LoggedMessage), aliased(LoggedMessage)
     latest_before = (
         sa.select(LoggedMessage.message_sid)
         .where(
@@ -203,16 +203,17 @@ def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[st
         )
         .order_by(LoggedMessage.received_at.desc())
         .limit(1)
+        .correlate(newer)
         .scalar_subquery()
     )
     pairs = (
-        sa.select(newer.conversation_id, newer.received_at, LoggedMessage.received_at)
-        .join(LoggedMessage, LoggedMessage.message_sid == latest_before)
+        sa.select(newer.conversation_id, newer.received_at, before.received_at)
+        .join(before, before.message_sid == latest_before)
         .where(
             newer.position == 1,
             newer.erased_at.is_(None),
-            LoggedMessage.erased_at.is_(None),
-            ~LoggedMessage.finished,
+            before.erased_at.is_(None),
+            ~before.finished,
         )
     )
     for conversation_id, began, touched in connection.execute(pairs):
@@ -230,7 +231,8 @@ def _contradicted(connection: Connection, witness: Witness) -> Iterator[str]:
         rows = connection.execute(
             sa.select(Review.conversation_id, Review.status).where(Review.conversation_id.in_(ids))
         )
-        yield from witness.lowered(dict(rows.tuples()), STATUSES)
+        statuses = {row.conversation_id: row.status for row in rows}
+        yield from witness.lowered(statuses, STATUSES)
 
 
 def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:

@@ -1,0 +1,162 @@
+"""One schedule: a service, its customers and their troubles, until everybody has been thanked."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from checker import check
+from database import Database, open_database
+from logs import logger
+from models import Review
+from terminal import read_examples
+from tests.simulation.choices import Choices
+from tests.simulation.faults import Redis, Trouble, watch
+from tests.simulation.people import Customer, Line
+from tests.simulation.story import Story
+from tests.simulation.virtual import Stuck, VirtualLoop, virtual_modules
+from tests.simulation.workers import TTL, Worker, make_store
+from witness import Witness
+
+MOST_WORKERS = 3
+MOST_CUSTOMERS = 4
+TROUBLE_SECONDS = 120.0
+"""After so long nothing goes wrong any more, and everybody must get to an end."""
+PATIENCE_SECONDS = 30 * 24 * 3600
+REVIEWS = read_examples()[:MOST_CUSTOMERS]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a schedule: the choices that were made, the story, what was wrong."""
+
+    choices: list[int]
+    story: list[str]
+    problems: list[str]
+
+
+class Theatre:
+    """Where schedules are played, one after another: a database file, and a door to it a worker."""
+
+    def __init__(self) -> None:
+        memory = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None)
+        )
+        self._empty, self._file = self._folder / "empty.db", self._folder / "played.db"
+        empty = open_database(f"sqlite:///{self._empty}")
+        empty.migrate()
+        empty.close()
+        self._judge = open_database(f"sqlite:///{self._file}")
+        self._judge._migrated = True
+        self._doors = [open_database(f"sqlite:///{self._file}") for _ in range(MOST_WORKERS)]
+        self._trouble: Trouble | None = None
+        self._workers: list[Worker] = []
+        for number, door in enumerate(self._doors):
+            self._watch(number, door)
+
+    def _watch(self, number: int, door: Database) -> None:
+        def trouble() -> Trouble:
+            assert self._trouble is not None
+            return self._trouble
+
+        watch(door.engine, trouble, lambda: self._workers[number].process)
+
+    def close(self) -> None:
+        self._judge.close()
+        shutil.rmtree(self._folder)
+
+    def play(self, choices: Choices) -> Outcome:
+        """Play a schedule; its choices decide everything."""
+        for door in (self._judge, *self._doors):
+            door.close()
+        for left in self._folder.glob(f"{self._file.name}*"):
+            left.unlink()
+        shutil.copyfile(self._empty, self._file)
+        loop = VirtualLoop()
+        story = Story(loop.time)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            with virtual_modules(loop, story.clock), story.told_by(logger):
+                try:
+                    runner.run(self._play(choices, story))
+                except Stuck as error:
+                    story.problem(str(error))
+        return Outcome(choices.made, story.lines, story.problems)
+
+    async def _play(self, choices: Choices, story: Story) -> None:
+        loop = asyncio.get_running_loop()
+        self._trouble = trouble = Trouble(choices, story.tell, loop)
+        kind = choices.one_of("database", "redis", "memory")
+        open_store = make_store(kind, Redis(loop), trouble, story.clock)
+        workers = 1 if kind == "memory" else 1 + choices.pick(*[1] * MOST_WORKERS)
+        self._workers = [
+            Worker(f"worker{n + 1}", partial(_open_again, door), open_store, story)
+            for n, door in enumerate(self._doors[:workers])
+        ]
+        line = Line(choices, self._workers, story, Witness(), _count("SM"))
+        customers = [
+            Customer(line, f"+1555000000{n}", REVIEWS[n])
+            for n in range(1 + choices.pick(*[1] * MOST_CUSTOMERS))
+        ]
+        story.tell(f"{workers} workers, the {kind} store, {len(customers)} customers")
+
+        def end_trouble() -> None:
+            story.tell("nothing goes wrong any more")
+            trouble.end()
+            line.is_calm = True
+
+        loop.call_later(TROUBLE_SECONDS, end_trouble)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await asyncio.gather(*(customer.visit() for customer in customers))
+                while line.later:
+                    await line.later.pop()
+                trouble.end()
+                for worker in self._workers:
+                    await worker.stop()
+        except TimeoutError:
+            story.problem("somebody waits for ever")
+        self._judge_all(kind, story, line.witness, customers)
+
+    def _judge_all(
+        self, kind: str, story: Story, witness: Witness, customers: Sequence[Customer]
+    ) -> None:
+        findings = check(
+            self._judge,
+            story.clock() - TTL if kind == "database" else None,
+            kept_for=None if kind == "memory" else TTL,
+            witness=witness,
+        )
+        for problem in findings.problems:
+            story.problem(problem)
+        with self._judge.read() as connection:
+            saved = connection.execute(sa.select(Review)).all()
+        for customer in customers:
+            wanted = [customer.review[word] for word in ("product", "name", "review")]
+            found = [
+                [row.product_name, row.user_name, row.product_review]
+                for row in saved
+                if row.contact_number == customer.contact
+            ]
+            if customer.is_plain and found != [wanted]:
+                story.problem(f"{customer.contact} wrote one review, and there are {len(found)}")
+            elif not found:
+                story.problem(f"{customer.contact} was thanked, and there is no review")
+
+
+def _open_again(door: Database) -> Database:
+    """Open the database for a new process; statements stay compiled, connections do not stay."""
+    door.engine.dispose()
+    database = Database(door.engine, door.file)
+    database._migrated = True  # the file is a copy of one that was
+    return database
+
+
+def _count(prefix: str) -> Iterator[str]:
+    return (f"{prefix}{number}" for number in itertools.count(1))
