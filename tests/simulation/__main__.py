@@ -1,21 +1,103 @@
-"""Play schedules: `python -m tests.simulation --schedules 1000000 --seed 1`."""
+"""Play schedules in virtual time, each from a seed, and tell the first that fails as a story.
 
+`python -m tests.simulation --schedules 1000000 --seed 1`; a story can be told again by `--play`.
+"""
+
+import argparse
+import multiprocessing
+import os
 import sys
-
-from tests.simulation.choices import Choices
-from tests.simulation.schedule import Theatre
-
-t = Theatre()
 import time
+from collections import Counter
+from collections.abc import Sequence
 
-b = time.perf_counter()
-n = 0
-for seed in range(int(sys.argv[1]), int(sys.argv[2])):
-    o = t.play(Choices(seed))
-    n += len(o.choices)
-    if o.problems:
-        print(seed, o.problems[:3])
-        if len(sys.argv) > 3:
-            print("\n".join(o.story))
-print((time.perf_counter() - b) / (int(sys.argv[2]) - int(sys.argv[1])), n)
-t.close()
+from tests.campaign import publish
+from tests.simulation.choices import Choices
+from tests.simulation.schedule import Outcome, Theatre
+from tests.simulation.shrink import shrink
+
+AT_ONCE = 50
+
+_theatre: Theatre | None = None
+
+
+def theatre() -> Theatre:
+    """Find this process's own; its database file goes with the machine's memory."""
+    global _theatre
+    _theatre = _theatre or Theatre()
+    return _theatre
+
+
+def play(seeds: range) -> tuple[Counter[str], int | None]:
+    """Play schedules; return what happened in them, and the first seed that fails."""
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        outcome = theatre().play(Choices(seed))
+        if outcome.problems:
+            return counts, seed
+        counts += outcome.counts
+        counts["schedules"] += 1
+    return counts, None
+
+
+def replay(choices: Sequence[int]) -> Outcome:
+    return theatre().play(Choices(given=choices))
+
+
+def tell_simplest(seed: int) -> None:
+    """Shrink a failing schedule, and tell its story."""
+    say("Looking for the simplest schedule that does ...")
+    made = theatre().play(Choices(seed)).choices
+    simplest = shrink(made, lambda choices: bool(replay(choices).problems))
+    tell(simplest)
+
+
+def tell(choices: Sequence[int]) -> None:
+    outcome = replay(choices)
+    say("\n".join([*outcome.story, *(f"wrong: {problem}" for problem in outcome.problems)]))
+    say(f"\nTo see it again: python -m tests.simulation --play {','.join(map(str, choices))}")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=2_000, metavar="N", help="how many")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="the first (1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes")
+    parser.add_argument("--brief", action="store_true", help="name a failing seed, tell no story")
+    parser.add_argument("--play", metavar="1,0,2", help="tell the story of these choices")
+    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    options = parser.parse_args()
+    if options.play is not None:
+        choices = [int(word) for word in options.play.split(",") if word]
+        tell(choices)
+        return bool(replay(choices).problems)
+    end = options.seed + options.schedules
+    parts = [range(first, min(first + AT_ONCE, end)) for first in range(options.seed, end, AT_ONCE)]
+    counts: Counter[str] = Counter()
+    told = time.monotonic()
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        for more, failing in pool.imap_unordered(play, parts):
+            counts += more
+            if failing is not None:
+                pool.terminate()
+                say(f"seed {failing} fails")
+                if not options.brief:
+                    tell_simplest(failing)
+                return 1
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                say(f"{counts['schedules']:,} of {options.schedules:,} schedules")
+    say(", ".join(f"{number:,} {what}" for what, number in counts.items()) + ": none fails")
+    if options.publish:
+        command = f"python -m tests.simulation --schedules {options.schedules}"
+        publish("virtual time", f"{command} --seed {options.seed}", counts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

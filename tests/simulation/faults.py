@@ -15,6 +15,9 @@ BUSY_SECONDS = 2.0
 """How long SQLite itself would wait for another process's transaction (database.open_database)."""
 
 
+LOST, REDIS, STUCK = "COMMITs of unknown outcome", "troubles with Redis", "stuck writers"
+
+
 class Crashed(BaseException):
     """The process is dead, and goes no further."""
 
@@ -22,7 +25,7 @@ class Crashed(BaseException):
 class Trouble:
     """What the choices let go wrong; nothing any more once it is over."""
 
-    def __init__(self, choices: Choices, tell: Callable[[str], None], loop: Any) -> None:
+    def __init__(self, choices: Choices, tell: Callable[[str, str], None], loop: Any) -> None:
         self._choices, self._tell, self._loop = choices, tell, loop
         self.is_over = False
         self.away_until = 0.0
@@ -49,13 +52,15 @@ class Trouble:
                 sleep(self._choices.one_of(0.001, 0.01, 0.1))
             case 2:
                 seconds = self._choices.one_of(0.5, 1.5, 4.0, 7.0, 20.0)
-                self._tell(f"{process.name} is stuck for {seconds} s before {what}")
+                self._tell(
+                    f"{process.name} is stuck for {seconds} s before {what}", "stuck writers"
+                )
                 sleep(seconds)
             case 3:
                 self.away_until = self._loop.time() + self._choices.one_of(0.0, 0.5, 4.0, 30.0)
-                self._tell(f"the database is away until {self.away_until:.1f}")
+                self._tell(f"the database is away until {self.away_until:.1f}", "outages")
             case 4:
-                self._tell(f"{process.name} is killed before {what}")
+                self._tell(f"{process.name} is killed before {what}", "killed workers")
                 process.kill()
         self._insist_on_life(process)
         if self._loop.time() < self.away_until:
@@ -76,25 +81,25 @@ class Trouble:
             sleep(self._choices.one_of(0.001, 0.05, 1.0))
         elif choice == 2:
             seconds = self._choices.one_of(4.0, 7.0, 20.0)
-            self._tell(f"{process.name} is stuck for {seconds} s in its COMMIT")
+            self._tell(f"{process.name} is stuck for {seconds} s in its COMMIT", STUCK)
             sleep(seconds)
         elif choice == 3:
-            self._tell(f"{process.name} is killed before COMMIT")
+            self._tell(f"{process.name} is killed before COMMIT", "killed workers")
             process.kill()
         elif choice == 4:
-            self._tell(f"{process.name}'s COMMIT fails: the disk is full")
+            self._tell(f"{process.name}'s COMMIT fails: the disk is full", "failed COMMITs")
             raise failure(sqlite3.SQLITE_FULL, "COMMIT")
         elif choice == 5:
-            self._tell(f"{process.name}'s COMMIT fails, and nobody can tell whether it happened")
+            self._tell(f"{process.name}'s COMMIT fails, and looks as if it might not", LOST)
             raise failure(sqlite3.SQLITE_IOERR, "COMMIT")
         self._insist_on_life(process)
         really()
         if choice == 6:
-            self._tell(f"{process.name} is killed after COMMIT")
+            self._tell(f"{process.name} is killed after COMMIT", "killed workers")
             process.kill()
             self._insist_on_life(process)
         elif choice == 7:
-            self._tell(f"{process.name}'s COMMIT happened, and the answer to it is lost")
+            self._tell(f"{process.name}'s COMMIT happens, and the answer to it is lost", LOST)
             raise failure(sqlite3.SQLITE_IOERR, "COMMIT")
 
     def _insist_on_life(self, process: Process) -> None:
@@ -110,20 +115,20 @@ class Trouble:
         if choice == 1:
             sleep(self._choices.one_of(0.001, 0.1))
         elif choice == 2:
-            self._tell("Redis forgets everything")
+            self._tell("Redis forgets everything", REDIS)
             forget()
         elif choice == 3:
             self.redis_away_until = self._loop.time() + self._choices.one_of(0.0, 3.0, 30.0)
-            self._tell(f"Redis is away until {self.redis_away_until:.1f}")
+            self._tell(f"Redis is away until {self.redis_away_until:.1f}", REDIS)
         elif choice == 4:
-            self._tell(f"{process.name} is killed before it asks Redis")
+            self._tell(f"{process.name} is killed before it asks Redis", "killed workers")
             process.kill()
         self._insist_on_life(process)
         if self._loop.time() < self.redis_away_until:
             raise ConnectionError("Redis is away")
         answer = really()
         if choice == 5:
-            self._tell("the answer of Redis is lost")
+            self._tell("the answer of Redis is lost", REDIS)
             raise ConnectionError("the answer is lost")
         return answer
 

@@ -69,7 +69,7 @@ class Line:
         except NoAnswer:
             pass
         said = "nothing" if words is None else repr(words)
-        self.story.tell(f"{worker.process.name} answers {message.sid} with {said}")
+        self.story.tell(f"{worker.process.name} answers {message.sid} with {said}", "deliveries")
         if loop.time() - began > Collector.DEADLINE_SECONDS + 0.1:
             self.story.problem(f"{message.sid} was answered after {loop.time() - began:.1f} s")
         self.witness.note_answer(message.sid, words if is_heard else None)
@@ -107,18 +107,18 @@ class Customer:
     def __init__(self, line: Line, contact: str, review: Mapping[str, str]) -> None:
         self._line, self.contact, self.review = line, contact, review
         self._messages: list[str] = []
-        self._was_impatient = False
+        self._may_repeat_themselves = False
 
     @property
     def is_plain(self) -> bool:
         """Say whether they said everything once, as far as they and the service can tell.
 
-        Not so, where Twilio gave up, or one delivery of a message was apologised for and another
-        was not: then they may have said again what is recorded.
+        Not so where Twilio gave up, or where one delivery of a message was apologised for and
+        another was not: then they may have said again what is recorded.
         """
         answers = [self._line.witness.answers[sid] for sid in self._messages]
-        return not self._was_impatient and all(
-            {*told} == {APOLOGY} or (APOLOGY not in told and {*told} != {None}) for told in answers
+        return not self._may_repeat_themselves and all(
+            APOLOGY not in told or {*told} == {APOLOGY} for told in answers
         )
 
     async def visit(self) -> None:
@@ -157,11 +157,13 @@ class Customer:
         message = Message(next(self._line.sids), self.contact, text)
         self._line.story.tell(f"{self.contact} writes {text[:30]!r}, {message.sid}")
         self._messages.append(message.sid)
-        return await self._line.deliver(message)
+        words = await self._line.deliver(message)
+        self._may_repeat_themselves |= words is None
+        return words
 
     async def _insist(self, text: str) -> str | None:
         """Write the same once more before there is an answer."""
-        self._was_impatient = True
+        self._may_repeat_themselves = True
         loop = asyncio.get_running_loop()
         first = loop.create_task(self._say(text))
         await asyncio.sleep(self._line.choices.one_of(0.0, 0.002, 2.0, 7.0))

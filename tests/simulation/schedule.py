@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,11 +35,12 @@ REVIEWS = read_examples()[:MOST_CUSTOMERS]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a schedule: the choices that were made, the story, what was wrong."""
+    """What became of a schedule: the choices made, the story, what was wrong, what happened."""
 
     choices: list[int]
     story: list[str]
     problems: list[str]
+    counts: Counter[str]
 
 
 class Theatre:
@@ -87,7 +89,7 @@ class Theatre:
                     runner.run(self._play(choices, story))
                 except Stuck as error:
                     story.problem(str(error))
-        return Outcome(choices.made, story.lines, story.problems)
+        return Outcome(choices.made, story.lines, story.problems, story.counts)
 
     async def _play(self, choices: Choices, story: Story) -> None:
         loop = asyncio.get_running_loop()
@@ -104,7 +106,7 @@ class Theatre:
             Customer(line, f"+1555000000{n}", REVIEWS[n])
             for n in range(1 + choices.pick(*[1] * MOST_CUSTOMERS))
         ]
-        story.tell(f"{workers} workers, the {kind} store, {len(customers)} customers")
+        story.tell(f"workers: {workers}, store: {kind}, customers: {len(customers)}")
 
         def end_trouble() -> None:
             story.tell("nothing goes wrong any more")

@@ -1,6 +1,7 @@
 """What happened in a schedule, for people, and what was wrong with it."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,12 +17,19 @@ class Story:
     now: Callable[[], float]
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    _looks: int = 0
 
     def clock(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.now())
+        """Tell the time; it is a microsecond later at each look, as it is for real machines."""
+        self._looks += 1
+        return BEGAN + timedelta(seconds=self.now(), microseconds=self._looks)
 
-    def tell(self, what: str) -> None:
+    def tell(self, what: str, kind: str | None = None) -> None:
+        """Add a line; things of a kind are counted."""
         self.lines.append(f"{self.now():10.3f}  {what}")
+        if kind is not None:
+            self.counts[kind] += 1
 
     def problem(self, what: str) -> None:
         self.problems.append(what)
