@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from collector import Collector
 from conversation import APOLOGY, GREETING, Message
@@ -28,6 +29,9 @@ class Line:
     is_calm: bool = False
     """Nothing gets lost or doubled on the way any more."""
     later: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def pick_worker(self) -> Worker:
+        return self.choices.one_of(*self.workers)
 
     async def deliver(self, message: Message) -> str | None:
         """Deliver a message until it is answered; None where Twilio gave up."""
@@ -61,7 +65,7 @@ class Line:
 
     async def _deliver_once(self, message: Message, *, is_heard: bool = True) -> str | None:
         loop = asyncio.get_running_loop()
-        worker = self.workers[self.choices.pick(*[1] * len(self.workers))]
+        worker = self.pick_worker()
         began, words, review = loop.time(), None, None
         try:
             reply = await worker.reply_to(message)
@@ -87,9 +91,8 @@ class Line:
             assert status in STATUSES
             await asyncio.sleep(after)
             while True:
-                worker = self.workers[self.choices.pick(*[1] * len(self.workers))]
                 try:
-                    await worker.raise_status(update)
+                    await self.pick_worker().raise_status(update)
                 except NoAnswer:
                     await asyncio.sleep(1.0)
                 else:
@@ -106,6 +109,8 @@ class Customer:
 
     def __init__(self, line: Line, contact: str, review: Mapping[str, str]) -> None:
         self._line, self.contact, self.review = line, contact, review
+        self.forgotten_at: datetime | None = None
+        """What they said before is known to nobody any more."""
         self._messages: list[str] = []
         self._may_repeat_themselves = False
 
@@ -125,15 +130,17 @@ class Customer:
         """Talk until we are thanked."""
         text, choices, story = "Hi", self._line.choices, self._line.story
         while True:
-            trouble = 0 if self._line.is_calm else choices.pick(30, 1, 1, 1, 1)
+            trouble = 0 if self._line.is_calm else choices.pick(30, 1, 1, 1, 1, 1)
             if trouble == 1:
                 story.tell(f"{self.contact} thinks for longer than we remember")
                 await asyncio.sleep(1.1 * TTL.total_seconds())
             said = text
             if trouble == 2:
                 said = choices.one_of("", "x" * 8_001, "\u2800")
+            elif trouble == 5:
+                await self._be_forgotten()
             words = await (self._insist(said) if trouble == 3 else self._say(said))
-            if words is None or words == APOLOGY:
+            if not words or words == APOLOGY:
                 story.tell(f"{self.contact} waits a minute and writes it again")
                 await asyncio.sleep(60)
             elif words.startswith("Thanks "):
@@ -160,6 +167,18 @@ class Customer:
         words = await self._line.deliver(message)
         self._may_repeat_themselves |= words is None
         return words
+
+    async def _be_forgotten(self) -> None:
+        """Have the owner forget us, until that has worked."""
+        self._line.story.tell(f"the owner forgets {self.contact}")
+        began = self._line.story.clock()
+        while self.forgotten_at != began:
+            try:
+                await self._line.pick_worker().forget(self.contact)
+            except NoAnswer:
+                await asyncio.sleep(1.0)
+            else:
+                self.forgotten_at = began
 
     async def _insist(self, text: str) -> str | None:
         """Write the same once more before there is an answer."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from checker import check
 from database import Database, open_database
 from logs import logger
-from models import Review
+from models import LoggedMessage, Review
 from terminal import read_examples
 from tests.simulation.choices import Choices
 from tests.simulation.faults import Redis, Trouble, watch
@@ -139,7 +139,13 @@ class Theatre:
             story.problem(problem)
         with self._judge.read() as connection:
             saved = connection.execute(sa.select(Review)).all()
+            logged = connection.execute(sa.select(LoggedMessage)).all()
         for customer in customers:
+            if any(
+                row.contact_number == customer.contact and row.received_at <= customer.forgotten_at
+                for row in (logged if customer.forgotten_at else ())
+            ):
+                story.problem(f"{customer.contact} was forgotten, and is still known")
             wanted = [customer.review[word] for word in ("product", "name", "review")]
             found = [
                 [row.product_name, row.user_name, row.product_review]
