@@ -88,7 +88,7 @@ class Recorder:
 
         With `rebuild` the log is asked where the contacts stand: the store may be behind it.
         """
-        contacts = {entry.message.contact for entry in batch}
+        contacts = [*dict.fromkeys(entry.message.contact for entry in batch)]
         answers: Answers = {}
         taken: Taken = []
         try:
@@ -110,11 +110,11 @@ class Recorder:
             raise
         self._room.answer(answers)
         _log_taken(taken)
-        others = contacts - held.conversations.keys()
+        others = [contact for contact in contacts if contact not in held.conversations]
         self._room.let_others_pass(others)
         if others == contacts:
             time.sleep(0.005)  # as long as another worker's commit takes
-        return others
+        return set(others)
 
     def _answer_known(self, held: Held, entries: list[Entry], answers: Answers) -> None:
         """Answer what is in the log already, with the words it was answered with then."""

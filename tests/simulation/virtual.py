@@ -64,18 +64,18 @@ class Process:
     def __init__(self, name: str, on_kill: Callable[[], None]) -> None:
         self.name, self._on_kill = name, on_kill
         self.is_dead = False
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order, as all here must be
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         token = _here.set(self)
         task = asyncio.get_running_loop().create_task(work)
         _here.reset(token)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._end)
         return task
 
     def _end(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         if not task.cancelled():
             task.exception()  # of which nobody else may have heard: that the process is dead
 
@@ -85,7 +85,7 @@ class Process:
             return
         self.is_dead = True
         self._on_kill()
-        for task in self._tasks:
+        for task in [*self._tasks]:
             task.cancel()
 
 
