@@ -32,6 +32,7 @@ from services import Here, Services, in_time
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},
+    429: {"description": "Too many wrong keys from there: ask again when `Retry-After` says."},
     503: {"description": "The database is away: ask again."},
 }
 
