@@ -157,9 +157,9 @@ def _digits(text: str) -> str:
 
 # No example: Swagger would fill it in, and erase that one at a press.
 ReviewId = Annotated[
-    int,
+    Annotated[int, Field(ge=1, le=2**63 - 1)],
     BeforeValidator(_digits),
-    Path(ge=1, le=2**63 - 1, description="The review's `id`."),
+    Path(description="The review's `id`."),
 ]
 _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such review (any more)."}
