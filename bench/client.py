@@ -65,6 +65,15 @@ def send_steadily(port: int, requests: Sequence[bytes], per_second: float) -> Lo
     return asyncio.run(_send_on_time(port, requests, per_second))
 
 
+def send_together(port: int, streams: Sequence[tuple[Sequence[bytes], float]]) -> list[Load]:
+    """Send several streams at once, each steadily at so many a second; return the load of each."""
+
+    async def send() -> list[Load]:
+        return await asyncio.gather(*(_send_on_time(port, *stream) for stream in streams))
+
+    return asyncio.run(send())
+
+
 class _Connection(asyncio.Protocol):
     """One request at a time, and its answer."""
 
