@@ -45,8 +45,8 @@ class Guesses:
         return max(0, math.ceil(left))
 
     def note_wrong(self, address: str) -> None:
-        left = self._left(self._all_back_at, address)
-        self._keep(self._all_back_at, address, left + self.SECONDS_EACH)
+        left = self._left(self._all_back_at, address) + self.SECONDS_EACH
+        self._keep(self._all_back_at, address, min(left, self.GUESSES * self.SECONDS_EACH))
 
     def note_right(self, address: str) -> None:
         self._keep(self._right_until, address, self.OWNER_SECONDS)
@@ -134,7 +134,8 @@ def is_right(access: Access, request: Request, keys: Collection[str]) -> bool:
     if access.api_key and any(_equal(key, access.api_key) for key in keys):
         access.guesses.note_right(address)
         return True
-    access.guesses.note_wrong(address)
+    for _ in keys:
+        access.guesses.note_wrong(address)
     return False
 
 
