@@ -40,13 +40,7 @@ NASTY = st.sampled_from(
         *(b"", b" ", b"\0", b"\r\n", b"\x1b[2J", b"\x7f", b"\xff\xfe", b"\xc0\xaf", b"\xf5\x90"),
         *(b"\xed\xa0\xbd", b"\xed\xb2\xa9", b"\xef\xbf\xbe", b"\xe2\x80\xae", b"\xef\xbb\xbf"),
         *(b"'; DROP TABLE reviews; --", b"' OR '1'='1", b"%(x)s {x} :x ?", b"\\", b"%25", b"&#0;"),
-        *(
-            b"</Message><Message>",
-            b"]]><!DOCTYPE x [",
-            b"=cmd|' /C calc'!A0",
-            b"a\n=1",
-            b"a;@SUM(1)",
-        ),
+        *(b"</Message><Message>", b"]]><!DOCTYPE x [", b"=cmd|' /C calc'!A0", b"a\n=1", b"a;@SUM"),
         *(b"2026-01-01 00:00:00,000 INFO forged", b"x" * 151, "👋".encode() * 150, b"y" * 8001),
         *(b"whatsapp:", b"+", b"SM" + b"0" * 32, b"AC" + b"0" * 32, b"MessageSid", b"From"),
     ]
@@ -95,9 +89,13 @@ def bodies(draw: st.DrawFn) -> bytes:
     return body
 
 
+STATUS = "/twilio-status-callback"
 PATHS = st.sampled_from(
-    ["/webhook"] * 4
-    + ["/twilio-status-callback", "/twilio-status-callback?review=SM1%00&review=%ED%A0%BD"]
+    [
+        *["/webhook"] * 6,
+        *(STATUS, f"{STATUS}?review=SM1%00&review=%ED%A0%BD"),
+        *(f"{STATUS}?review=SM{number:032x}" for number in (1, 2, 3)),
+    ]
 )
 SIGNATURES = st.sampled_from(["right"] * 3 + ["missing", "another body's", "another token's"])
 

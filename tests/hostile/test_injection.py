@@ -141,6 +141,14 @@ def test_odd_bytes_break_nothing_wherever_they_are(
     assert check(database_of(client)).problems == []
 
 
+def test_files_beside_the_pages_are_not_served(app: TestClient) -> None:
+    for path in (
+        *("../main.py", "..%2Fmain.py", "%2e%2e/main.py", "vendor/../../main.py", "..%5Cmain.py"),
+        *("/etc/passwd", "%2Fetc%2Fpasswd", "....//main.py", "%00../main.py", "vendor", ""),
+    ):
+        assert app.get(f"/static/{path}").status_code == 404, path
+
+
 def test_a_bidi_override_is_kept_where_it_was_typed(app: TestClient) -> None:
     for override in ("a\u202eb", "\u2066x\u2069", "\u200f", "\ufeff"):
         customer = Customer(Simulator(app), f"+1555{override}")
