@@ -40,7 +40,8 @@ NASTY = st.sampled_from(
         *(b"", b" ", b"\0", b"\r\n", b"\x1b[2J", b"\x7f", b"\xff\xfe", b"\xc0\xaf", b"\xf5\x90"),
         *(b"\xed\xa0\xbd", b"\xed\xb2\xa9", b"\xef\xbf\xbe", b"\xe2\x80\xae", b"\xef\xbb\xbf"),
         *(b"'; DROP TABLE reviews; --", b"' OR '1'='1", b"%(x)s {x} :x ?", b"\\", b"%25", b"&#0;"),
-        *(b"</Message><Message>", b"]]><!DOCTYPE x [", b"=cmd|' /C calc'!A0", b"a\n=1", b"a;@SUM"),
+        *(b"</Message><Message>", b"]]><!DOCTYPE x [", b"<b>x", b"&", b"&amp;", b"<!--", b"]]>"),
+        *(b"=cmd|' /C calc'!A0", b"a\n=1", b"a;@SUM(1)", b"\xc2\xa0=1", b'"=1'),
         *(b"2026-01-01 00:00:00,000 INFO forged", b"x" * 151, "👋".encode() * 150, b"y" * 8001),
         *(b"whatsapp:", b"+", b"SM" + b"0" * 32, b"AC" + b"0" * 32, b"MessageSid", b"From"),
     ]
@@ -93,7 +94,7 @@ STATUS = "/twilio-status-callback"
 PATHS = st.sampled_from(
     [
         *["/webhook"] * 6,
-        *(STATUS, f"{STATUS}?review=SM1%00&review=%ED%A0%BD"),
+        *(STATUS, f"{STATUS}?review=%ED%A0%BD&review=SM1%00"),
         *(f"{STATUS}?review=SM{number:032x}" for number in (1, 2, 3)),
     ]
 )
