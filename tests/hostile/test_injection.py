@@ -128,16 +128,16 @@ def requests(odd: bytes) -> Iterator[tuple[str, str, bytes, dict[bytes, bytes]]]
         yield "POST", "/webhook", b"From=%2B1555&Body=x", {header: raw}
 
 
-@pytest.mark.parametrize("odd", BYTES, ids=lambda odd: odd.hex())
 def test_odd_bytes_break_nothing_wherever_they_are(
-    make_client: MakeClient, database_url: str, odd: bytes
+    make_client: MakeClient, database_url: str
 ) -> None:
     client = make_client(database_url=database_url, api_key="k" * 16)
-    for method, path, body, headers in requests(odd):
-        given: Any = {b"Content-Type": b"application/x-www-form-urlencoded", **headers}
-        answer = client.request(method, path, content=body, headers=given)
-        assert answer.status_code < 500, (method, path, body, headers)
-        assert "x-injected" not in answer.headers
+    for odd in BYTES:
+        for method, path, body, headers in requests(odd):
+            given: Any = {b"Content-Type": b"application/x-www-form-urlencoded", **headers}
+            answer = client.request(method, path, content=body, headers=given)
+            assert answer.status_code < 500, (method, path, body, headers)
+            assert "x-injected" not in answer.headers
     assert check(database_of(client)).problems == []
 
 
