@@ -107,7 +107,8 @@ def requests(odd: bytes) -> Iterator[tuple[str, str, bytes, dict[bytes, bytes]]]
     text = odd.decode("latin-1")
     if b"\0" not in odd and b"\xff" not in odd and b"\x85" not in odd:
         for name in FILTERS:
-            yield "GET", f"/api/reviews?{name}={text}&{text}={name}", b"", {}
+            yield "GET", f"/api/reviews?{name}={text}", b"", {}
+        yield "GET", f"/api/reviews?{text}=x", b"", {}
         for place in ("/api/reviews/", "/api/contacts/", "/static/", "/"):
             yield "GET", place + text, b"", {}
             yield "DELETE", place + text, b"", {}
