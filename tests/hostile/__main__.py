@@ -41,7 +41,8 @@ def besiege(running: ExitStack, count: int) -> Counter[str]:
         found = operations(siege.app)
         for operation in found:
             for mode in MODES:
-                counts += ask(operation, mode, max(1, count // 40 // len(found)), KEY)
+                asked = ask(operation, mode, max(1, count // 40 // len(found)), KEY)
+                counts["requests from the description"] += asked.total()
         siege.insist()
         say(f"{counts['requests from the description']:,} requests from the description")
     return counts
