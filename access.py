@@ -1,9 +1,13 @@
 """Who may read and change: the holder of the key; on a developer's machine, whoever sits at it."""
 
 import hmac
+import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -14,6 +18,49 @@ _bearer = HTTPBearer(auto_error=False, description="The API_KEY of this installa
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
 
 
+class Guesses:
+    """How many wrong keys came from where lately: of too many, the next are not even looked at.
+
+    An address has GUESSES to waste, and gets one back every SECONDS_EACH. From where the right key
+    has come within OWNER_SECONDS nobody is turned away: a guesser beside the owner locks nobody
+    out. See docs/decisions/0017-a-guesser-is-slowed-down-by-address.md.
+    """
+
+    GUESSES = 10
+    SECONDS_EACH = 6.0
+    OWNER_SECONDS = 24 * 3600.0
+    MOST_ADDRESSES = 10_000
+    """Of guessers and of owners; whoever was seen longest ago is forgotten first."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._all_back_at: OrderedDict[str, float] = OrderedDict()
+        self._right_until: OrderedDict[str, float] = OrderedDict()
+
+    def seconds_to_wait(self, address: str) -> int:
+        """Say how long no key from there is looked at; 0: the next one is."""
+        if not address or self._left(self._right_until, address):
+            return 0
+        left = self._left(self._all_back_at, address) - (self.GUESSES - 1) * self.SECONDS_EACH
+        return max(0, math.ceil(left))
+
+    def note_wrong(self, address: str) -> None:
+        left = self._left(self._all_back_at, address) + self.SECONDS_EACH
+        self._keep(self._all_back_at, address, min(left, self.GUESSES * self.SECONDS_EACH))
+
+    def note_right(self, address: str) -> None:
+        self._keep(self._right_until, address, self.OWNER_SECONDS)
+
+    def _left(self, times: OrderedDict[str, float], address: str) -> float:
+        return max(0.0, times.get(address, 0.0) - self._clock())
+
+    def _keep(self, times: OrderedDict[str, float], address: str, seconds: float) -> None:
+        times[address] = self._clock() + seconds
+        times.move_to_end(address)
+        if len(times) > self.MOST_ADDRESSES:
+            times.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Whom this installation lets in; `own_origins` are the web pages that may change something."""
@@ -21,6 +68,7 @@ class Access:
     api_key: str | None
     is_local: bool
     own_origins: frozenset[str]
+    guesses: Guesses = field(default_factory=Guesses)
 
 
 async def _given_keys(
@@ -34,11 +82,11 @@ GivenKeys = Annotated[list[str], Depends(_given_keys)]
 
 
 async def require_owner(request: Request, keys: GivenKeys) -> None:
-    """Let in who has the key or, locally, who is on this machine itself. Raises 401."""
+    """Let in who has the key or, locally, who is on this machine itself. Raises 401 or 429."""
     access: Access = request.app.state.access
-    if access.api_key and any(_equal(key, access.api_key) for key in keys):
-        return
     if access.is_local and _is_this_machine(request):
+        return
+    if keys and is_right(access, request, keys):
         return
     raise HTTPException(
         401,
@@ -78,8 +126,40 @@ def origin_of(urls: Iterable[str]) -> frozenset[str]:
     return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)
 
 
+def is_right(access: Access, request: Request, keys: Collection[str]) -> bool:
+    """Say whether the key is among these. Raises 429 where too many wrong ones came from there."""
+    address = _address(request)
+    if wait := access.guesses.seconds_to_wait(address):
+        raise HTTPException(429, "Too many wrong keys.", headers={"Retry-After": f"{wait}"})
+    if access.api_key and any(_equal(key, access.api_key) for key in keys):
+        access.guesses.note_right(address)
+        return True
+    for _ in keys:
+        access.guesses.note_wrong(address)
+    return False
+
+
 def _equal(given: str, key: str) -> bool:
     return hmac.compare_digest(given.encode(), key.encode())
+
+
+def _address(request: Request) -> str:
+    """Tell where a request comes from: an IPv4 address, or the network of an IPv6 one.
+
+    Behind a proxy on this machine uvicorn takes it from X-Forwarded-For. "" is nobody in
+    particular: a proxy that does not tell.
+    """
+    peer = request.client.host if request.client else ""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer[:50]  # whatever a proxy makes of it
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_loopback:
+        return ""
+    # Who has one IPv6 address has 2**64 of them.
+    return address.exploded[:19]
 
 
 def _is_this_machine(request: Request) -> bool:

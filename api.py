@@ -32,6 +32,7 @@ from services import Here, Services, in_time
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},
+    429: {"description": "Too many wrong keys from there: ask again when `Retry-After` says."},
     503: {"description": "The database is away: ask again."},
 }
 
@@ -156,9 +157,9 @@ def _digits(text: str) -> str:
 
 # No example: Swagger would fill it in, and erase that one at a press.
 ReviewId = Annotated[
-    int,
+    Annotated[int, Field(ge=1, le=2**63 - 1)],
     BeforeValidator(_digits),
-    Path(ge=1, le=2**63 - 1, description="The review's `id`."),
+    Path(description="The review's `id`."),
 ]
 _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such review (any more)."}

@@ -14,7 +14,7 @@ BODY_SECONDS = 5.0
 async def read_pairs(request: Request) -> list[tuple[str, str]]:
     """Read the names and values of a form, in order. Raises HTTPException 415, 413, 408 or 400."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != KIND:
-        raise HTTPException(415, f"Send {KIND}.")
+        raise _unread(415, f"Send {KIND}.")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MOST_BYTES:
         raise _too_large()
@@ -22,7 +22,7 @@ async def read_pairs(request: Request) -> list[tuple[str, str]]:
         async with asyncio.timeout(BODY_SECONDS):
             body = await _read_body(request)
     except TimeoutError:
-        raise HTTPException(408, "The body came too slowly.") from None
+        raise _unread(408, "The body came too slowly.") from None
     if body.count(b"&") >= MOST_FIELDS:
         raise HTTPException(400, f"More than {MOST_FIELDS} fields.")
     return parse(body)
@@ -57,4 +57,12 @@ def parse(body: bytes | bytearray) -> list[tuple[str, str]]:
 
 
 def _too_large() -> HTTPException:
-    return HTTPException(413, f"More than {MOST_BYTES} bytes.")
+    return _unread(413, f"More than {MOST_BYTES} bytes.")
+
+
+def _unread(status: int, detail: str) -> HTTPException:
+    """Refuse a body of which the rest is not read.
+
+    Uvicorn would go on to take it in, and as long as some of it comes it never hangs up.
+    """
+    return HTTPException(status, detail, headers={"Connection": "close"})

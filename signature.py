@@ -10,15 +10,19 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 
-def is_signed(
-    signature: str, tokens: Collection[str], url: str, pairs: Collection[tuple[str, str]]
-) -> bool:
-    """Say whether one of `tokens` made the signature of a form posted to `url`.
+def in_a_row(pairs: Collection[tuple[str, str]]) -> str:
+    """Write a form as it is signed: nothing stands between a name, its value and the next name.
+
+    Names are in order, and so are the values of a name; what comes twice counts once.
+    """
+    return "".join(name + value for name, value in sorted(set(pairs)))
+
+
+def is_signed(signature: str, tokens: Collection[str], url: str, fields: str) -> bool:
+    """Say whether one of `tokens` made the signature of a form, `in_a_row`, posted to `url`.
 
     Raises ValueError where the URL's port is no port.
     """
-    # Names in order, the values of a name in order, and what comes twice counts once.
-    fields = "".join(name + value for name, value in sorted(set(pairs)))
     return any(
         hmac.compare_digest(signature.encode(), sign(f"{address}{fields}", token))
         for address in _with_and_without_port(url)

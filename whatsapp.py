@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 from conversation import Message, is_blank
 from forms import read_pairs
 from logs import logger
-from signature import is_signed
+from signature import in_a_row, is_signed
 
 WEBHOOK = "/webhook"
 STATUS_CALLBACK = "/twilio-status-callback"
@@ -42,6 +42,7 @@ FAILURES = frozenset({"canceled", "undelivered", "failed"})
 _MESSAGE_SID = re.compile("(SM|MM)[0-9a-f]{32}")
 _ACCOUNT_SID = re.compile("AC[0-9a-f]{32}")
 _ANY_SID = re.compile("[A-Za-z0-9_-]{1,64}")
+_SIGNED_SID = re.compile("SmsMessageSid((?:SM|MM)[0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +138,25 @@ class Twilio:
     async def _read_form(self, request: Request, once: tuple[str, ...]) -> dict[str, str]:
         """Read a signed form. Fields in `once` may not be repeated; of others the last counts."""
         pairs = await read_pairs(request)
-        if self.auth_tokens and not self._is_signed(request, pairs):
+        signed = in_a_row(pairs) if self.auth_tokens else ""
+        if self.auth_tokens and not self._is_signed(request, signed):
             logger.warning("refused, signature path=%s", request.url.path)
             raise HTTPException(403, "Not signed by Twilio for this address.")
         names = [name for name, _ in pairs]
         for name in once:
             if names.count(name) > 1:
                 raise HTTPException(400, f"{name} comes {names.count(name)} times.")
-        return dict(pairs)
+        form = dict(pairs)
+        # Cut anew, a signed form whose text holds the names of fields could be another message; but
+        # Twilio writes its SID under a second name, which stays somewhere in what is signed.
+        if any(sid != form.get("MessageSid") for sid in _SIGNED_SID.findall(signed)):
+            raise HTTPException(400, "MessageSid is not the one that was signed.")
+        return form
 
-    def _is_signed(self, request: Request, pairs: list[tuple[str, str]]) -> bool:
+    def _is_signed(self, request: Request, fields: str) -> bool:
         signature = request.headers.get("x-twilio-signature", "")
         try:
-            return is_signed(signature, self.auth_tokens, self._signed_url(request), pairs)
+            return is_signed(signature, self.auth_tokens, self._signed_url(request), fields)
         except ValueError:  # a Host whose port is no port
             return False
 

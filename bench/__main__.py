@@ -4,10 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import messages, reads, scale, steps
+from bench import hostile, messages, reads, scale, steps
 from bench.traffic import Void
 
-PARTS = {"messages": messages.main, "reads": reads.main, "scale": scale.main, "steps": steps.main}
+PARTS = {
+    "messages": messages.main,
+    "reads": reads.main,
+    "scale": scale.main,
+    "steps": steps.main,
+    "hostile": hostile.main,
+}
 
 
 def main() -> None:

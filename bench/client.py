@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,15 @@ def send_steadily(port: int, requests: Sequence[bytes], per_second: float) -> Lo
     return asyncio.run(_send_on_time(port, requests, per_second))
 
 
+def send_together(port: int, streams: Sequence[tuple[Sequence[bytes], float]]) -> list[Load]:
+    """Send several streams at once, each steadily at so many a second; return the load of each."""
+
+    async def send() -> list[Load]:
+        return await asyncio.gather(*(_send_on_time(port, *stream) for stream in streams))
+
+    return asyncio.run(send())
+
+
 class _Connection(asyncio.Protocol):
     """One request at a time, and its answer."""
 
@@ -81,6 +91,8 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> bool:
         """Send a request; return whether the answer was a TwiML message."""
+        if self._transport.is_closing():
+            raise ConnectionResetError("the server hung up on an idle connection")
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._answer
@@ -133,11 +145,12 @@ async def _keep_busy(
 
 async def _send_on_time(port: int, requests: Sequence[bytes], per_second: float) -> Load:
     load = Load()
-    idle = [await _connect(port) for _ in range(8)]
+    # The longest idle goes next: uvicorn hangs up on one that idles for five seconds.
+    idle = deque([await _connect(port) for _ in range(8)])
     began = time.perf_counter()
 
     async def deliver(request: bytes, due: float) -> None:
-        connection = idle.pop() if idle else await _connect(port)
+        connection = idle.popleft() if idle else await _connect(port)
         is_message = await connection.ask(request)
         load.refused += not is_message
         load.latencies.append(time.perf_counter() - due)
@@ -152,5 +165,5 @@ async def _send_on_time(port: int, requests: Sequence[bytes], per_second: float)
                 await asyncio.sleep(0)
             group.create_task(deliver(request, due))
     load.seconds = time.perf_counter() - began
-    await _close(idle)
+    await _close([*idle])
     return load

@@ -91,10 +91,11 @@ def _requests(group: int, contacts: int) -> Iterator[bytes]:
                     MessageSid=f"SM{hashlib.blake2b(number, digest_size=16).hexdigest()}",
                     ProfileName=review["name"],
                 )
-                yield _request(form, signer)
+                yield signed_request(form, signer)
 
 
-def _request(form: dict[str, str], signer: RequestValidator) -> bytes:
+def signed_request(form: dict[str, str], signer: RequestValidator) -> bytes:
+    """Write a form as the HTTP request that Twilio posts."""
     body = urlencode(form)
     head = (
         "POST /webhook HTTP/1.1",

@@ -168,7 +168,15 @@ def listed(client: TestClient) -> list[dict[str, Any]]:
     return reviews
 
 
-NEEDS = {"hypothesis": ["test_like_the_libraries.py"], "greenlet": ["simulation/*"]}
+NEEDS = {
+    "greenlet": ["simulation/*"],
+    "hypothesis": [
+        "test_like_the_libraries.py",
+        "hostile/test_bodies.py",
+        "hostile/test_resplitting.py",
+    ],
+    "schemathesis": ["hostile/test_described.py"],
+}
 """Tests that need more than requirements.txt."""
 collect_ignore_glob = [
     file for package, files in NEEDS.items() if not find_spec(package) for file in files

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import client
+from bench import client, hostile
 from bench.report import bars, spread, table
 from bench.subjects import SQLITE, TUTORIAL, Running, accepts
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Traffic, Void, make_traffic
@@ -75,6 +75,18 @@ def test_a_log_that_does_not_make_its_reviews_voids_the_run(
     connection.close()
     with pytest.raises(Void, match=review["conversation_id"]):
         Running(SQLITE, server, sqlite_url).insist_on(Tally(traffic, 32, 0, 8, 8))
+
+
+def test_a_crowd_and_one_who_floods_are_all_answered_and_recorded(
+    server: Uvicorn, sqlite_url: str
+) -> None:
+    crowd = hostile.gather(1_000, 1)
+    assert (crowd.messages, crowd.reviews) == (1_000 + 100 + 40, 25)
+    rows = hostile.besiege(Running(SQLITE, server, sqlite_url), crowd)
+    assert [row[:2] for row in rows] == [[SQLITE.name, "0"], [SQLITE.name, "1,000"]]
+    again = hostile.gather(1_000, 1)
+    with pytest.raises(Void, match="reviews, not 25"):  # the database has the first crowd's too
+        hostile.besiege(Running(SQLITE, server, sqlite_url), again)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,11 @@ def test_every_field_of_an_answer_is_explained(schema: str, field: str) -> None:
     assert is_told(DESCRIPTION["components"]["schemas"][schema]["properties"][field])
 
 
+def test_the_bounds_of_an_id_are_told() -> None:
+    [parameter] = operation("GET", "/api/reviews/{review_id}")["parameters"]
+    assert (parameter["schema"]["minimum"], parameter["schema"]["maximum"]) == (1, 2**63 - 1)
+
+
 def test_what_needs_the_key_says_so_and_nothing_else_does() -> None:
     for method, path in OPERATIONS:
         assert ("security" in operation(method, path)) == path.startswith("/api/"), path

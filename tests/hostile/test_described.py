@@ -1,0 +1,26 @@
+"""Whatever a request that the description allows, or does not, the answer is one it names."""
+
+from collections import Counter
+
+import pytest
+from schemathesis import GenerationMode
+
+from checker import check
+from simulator import Customer, Simulator
+from tests.conftest import MakeClient, database_of
+from tests.hostile.described import MODES, ask, operations
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+def test_every_answer_is_described(
+    make_client: MakeClient, database_url: str, mode: GenerationMode
+) -> None:
+    client = make_client(database_url=database_url)
+    customer = Customer(Simulator(client))
+    for text in ("Hi", "Lamp", "Ana", "Bright."):
+        customer.says(text)
+    counts: Counter[str] = Counter()
+    for operation in operations(client):
+        counts += ask(operation, mode, 10, {})
+    assert counts["answered 200"] > 0
+    assert check(database_of(client)).problems == []
