@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ def check(
 
     With `kept_since` an unfinished conversation that was touched since then must have its row, as
     it has where the database store keeps them. With `kept_for` nobody's conversation may have begun
-    anew earlier after the last message of an unfinished one; a memory store that was restarted, or
-    a change of CONVERSATION_TTL_HOURS, makes that happen. With `witness` the log and the reviews
-    must be what its clients were told. Raises one of database.OUTAGES.
+    anew earlier after the last message of an unfinished one, or gone on later; a memory store that
+    was restarted, or a change of CONVERSATION_TTL_HOURS, makes that happen. With `witness` the log
+    and the reviews must be what its clients were told. Raises one of database.OUTAGES.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -65,7 +66,7 @@ def check(
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         for batch in _conversations(connection):
-            _check_batch(connection, batch, kept_since, findings)
+            _check_batch(connection, batch, kept_since, kept_for, findings)
         findings.problems += _without_log(connection)
         findings.problems += _not_the_latest(connection)
         findings.problems += _doubled(connection)
@@ -106,6 +107,7 @@ def _check_batch(
     connection: Connection,
     batch: dict[str, list[Row[Any]]],
     kept_since: datetime | None,
+    kept_for: timedelta | None,
     findings: Findings,
 ) -> None:
     reviews = {
@@ -128,6 +130,11 @@ def _check_batch(
         wrong = [*differences(rows, reviews.get(conversation_id), ends.get(conversation_id))]
         if kept_since is not None and conversation_id not in ends:
             wrong += _missed(connection, rows, kept_since)
+        if kept_for is not None and any(
+            after.received_at - before.received_at > kept_for + GRACE
+            for before, after in pairwise(rows)
+        ):
+            wrong.append("went on after it was over")
         findings.problems += [f"conversation {conversation_id} {problem}" for problem in wrong]
 
 

@@ -54,6 +54,7 @@ class Postgres:
         self.root = Path(tempfile.mkdtemp(prefix="postgres-"))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[int] = []
         self.as_user: dict[str, Any] = {}
         self.programs = self._find_programs()
         if hasattr(os, "geteuid") and os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -138,6 +139,32 @@ class Postgres:
         with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
             connection.autocommit = True
             connection.cursor().execute(sql)
+
+    def read_sql(self, sql: str, name: str = "postgres") -> list[tuple[Any, ...]]:
+        with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
+            cursor = connection.cursor()
+            cursor.execute(sql)
+            return cursor.fetchall()
+
+    def freeze(self) -> None:
+        """Let it accept connections and answer nothing; `thaw` lets it go on where it was."""
+        assert self.process is not None
+        with contextlib.closing(psycopg2.connect(self.url())) as connection:
+            self._freeze(self.process.pid)  # first, so that no session begins
+            cursor = connection.cursor()
+            cursor.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            for (pid,) in cursor.fetchall():
+                self._freeze(pid)
+
+    def _freeze(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # its session is over
+            os.kill(pid, signal.SIGSTOP)
+            self._frozen.append(pid)
+
+    def thaw(self) -> None:
+        while self._frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._frozen.pop(), signal.SIGCONT)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

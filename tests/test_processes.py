@@ -1,23 +1,21 @@
 """The promise, kept by real processes: uvicorn's workers, killed or not, on a real database."""
 
-import os
 import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-import redis
 
 from checker import check
 from database import open_database
 from simulator import Customer, NotAnswered, Simulator, message_form
 from terminal import read_examples
-from tests.servers import Uvicorn, Valkey, serve, wait_until
+from tests.servers import Uvicorn, serve
 
 CUSTOMERS_AT_ONCE = 20
 Review = Mapping[str, str]
@@ -35,7 +33,7 @@ class ForgetfulTwilio:
 
     def __init__(self, twilio: Simulator, contact: str, seed: int) -> None:
         self.customer = Customer(twilio, contact)
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.answered: dict[str, str] = {}
         self.to_repeat: list[dict[str, str]] = []
 
@@ -99,60 +97,6 @@ def test_every_review_is_recorded_once_by_two_workers(
     environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "database"}
     with serve(tmp_path / "log", workers=2, **environment) as server:
         insist_on_exactly(play_all(server, reviews), server, postgres_url)
-
-
-@pytest.fixture
-def killing() -> Iterator[threading.Event]:
-    over = threading.Event()
-    yield over
-    over.set()
-
-
-def test_workers_killed_under_load_lose_and_double_nothing(
-    tmp_path: Path, database_url: str, reviews: list[dict[str, str]], killing: threading.Event
-) -> None:
-    environment = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "database"}
-    with serve(tmp_path / "log", workers=4, **environment) as server:
-        wait_until(lambda: len(server.workers()) == 4)
-        victims = server.workers()
-
-        def kill_one_after_another() -> None:
-            for victim in victims:
-                killing.wait(0.25)
-                os.kill(victim, signal.SIGKILL)
-
-        killer = threading.Thread(target=kill_one_after_another)
-        killer.start()
-        written = play_all(server, reviews)
-        killer.join()
-        insist_on_exactly(written, server, database_url)
-        wait_until(lambda: len(server.workers()) == 8)
-
-
-def test_redis_emptied_and_killed_under_load_loses_and_doubles_nothing(
-    tmp_path: Path,
-    postgres_url: str,
-    valkey: Valkey,
-    reviews: list[dict[str, str]],
-    killing: threading.Event,
-) -> None:
-    environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "redis"}
-    with serve(tmp_path / "log", workers=2, REDIS_URL=valkey.url, **environment) as server:
-
-        def empty_and_kill() -> None:
-            with redis.Redis.from_url(valkey.url) as connection:
-                for _ in range(5):
-                    killing.wait(0.1)
-                    connection.flushall()
-            valkey.kill()
-            valkey.start()
-
-        killer = threading.Thread(target=empty_and_kill)
-        killer.start()
-        written = play_all(server, reviews)
-        killer.join()
-        insist_on_exactly(written, server, postgres_url)
-        assert not [contact for contact in written if contact in server.log.read_text()]
 
 
 def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from checker import check
 from conversation import APOLOGY, GOT_PRODUCT, GREETING
-from database import Database
+from database import Database, utc_now
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator, message_form
 from tests.servers import ROOT
@@ -86,6 +86,21 @@ def test_a_status_below_what_was_acknowledged_is_found(
     assert problem == (
         f"conversation SM1 has a review with status {status}, and read was acknowledged"
     )
+
+
+@pytest.mark.usefixtures("twilio")
+def test_a_conversation_that_went_on_after_the_idle_time_is_found(database: Database) -> None:
+    two_minutes = timedelta(minutes=2)
+    with database.write() as connection:
+        for number in range(1, 5):
+            connection.execute(
+                sa.update(LoggedMessage)
+                .where(LoggedMessage.message_sid == f"SM{number}")
+                .values(received_at=utc_now() + number * two_minutes)
+            )
+    late = "conversation SM1 went on after it was over"
+    assert late in check(database, kept_for=timedelta(seconds=59)).problems
+    assert late not in check(database, kept_for=two_minutes).problems
 
 
 def begin_anew(database: Database, after: timedelta) -> list[str]:

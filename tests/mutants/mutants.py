@@ -42,6 +42,7 @@ MUTANTS = [
         "recorder.py",
         "_rebuild(held, {entry.message.contact for entry in repeats})",
         "_rebuild(held, set())",
+        "tests/writer tests/test_repeats.py",
     ),
     Mutant(
         "replies leave before COMMIT",
@@ -131,6 +132,7 @@ MUTANTS = [
 """,
         """                    known = {c: told for c in ours if (told := before[c]) is not None}
 """,
+        "tests/writer/test_redis.py",
     ),
     Mutant(
         "the memory store remembers what was not committed",

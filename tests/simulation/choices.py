@@ -16,7 +16,7 @@ class Choices:
     """
 
     def __init__(self, seed: int | None = None, given: Sequence[int] = ()) -> None:
-        self._random = None if seed is None else random.Random(seed)  # noqa: S311
+        self._random = None if seed is None else random.Random(seed)
         self._given = given
         self.made: list[int] = []
 

@@ -161,7 +161,7 @@ class TestSeveralWorkers:
         self, make_worker: MakeWorker, server: redis.Redis
     ) -> None:
         workers = [make_worker(), make_worker(), make_worker(NOWHERE)]
-        chance = random.Random(1)  # noqa: S311
+        chance = random.Random(1)
 
         async def write_reviews(contact: int) -> list[str]:
             replies = []

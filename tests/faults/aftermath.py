@@ -1,0 +1,66 @@
+"""What must be true after every fault, and what is counted of it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from checker import Findings, check
+from conversation import APOLOGY
+from database import open_database
+from models import Review as Recorded
+from tests.faults.load import Load, Review
+from witness import Witness
+
+KEPT_FOR = timedelta(hours=24)
+"""What CONVERSATION_TTL_HOURS is where nobody sets it."""
+NEVER_LOGGED = ("Traceback", "database is locked")
+A_CONTACT = re.compile(r"1555\d{7}")
+
+
+def insist_on_order(load: Load, database_url: str, logs: Iterable[Path]) -> Counter[str]:
+    """Insist that what was written is recorded, once, as customers were told; return counts."""
+    findings = insist_on_exactly(load.written, database_url, load.witness)
+    for log in logs:
+        insist_on_a_quiet_log(log.read_text(encoding="utf-8"))
+    return Counter(
+        {
+            "reviews": findings.reviews,
+            "messages": findings.messages,
+            "deliveries": sum(map(len, load.witness.answers.values())),
+            "of them without an answer": load.count_told(None),
+            "apologies": load.count_told(APOLOGY),
+        }
+    )
+
+
+def insist_on_exactly(
+    written: Iterable[tuple[str, Review]], database_url: str, witness: Witness
+) -> Findings:
+    database = open_database(database_url)
+    columns = (
+        Recorded.contact_number,
+        Recorded.product_name,
+        Recorded.user_name,
+        Recorded.product_review,
+    )
+    with database.read() as connection:
+        recorded = Counter(tuple(row) for row in connection.execute(sa.select(*columns)))
+        statuses = set(connection.scalars(sa.select(Recorded.status).distinct()))
+    findings = check(database, kept_for=KEPT_FOR, witness=witness)
+    database.close()
+    assert recorded == Counter(
+        (contact, *(review[word].strip() for word in ("product", "name", "review")))
+        for contact, review in written
+    )
+    assert statuses == {"read"}
+    assert findings.problems == []
+    return findings
+
+
+def insist_on_a_quiet_log(log: str) -> None:
+    assert [words for words in NEVER_LOGGED if words in log] == []
+    assert A_CONTACT.findall(log) == []
