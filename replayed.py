@@ -1,6 +1,8 @@
 """One conversation's log replayed, and compared with what the tables have of it."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -8,18 +10,31 @@ from sqlalchemy.engine import Row
 from conversation import RULES_VERSION, Conversation, Turn, replay
 from message_log import as_message
 
+GRACE = timedelta(minutes=1)
+"""A store looks whether a conversation is over some time before its message is logged: for as long
+as a transaction lasts, which is given up long before this."""
+
 
 def differences(
-    rows: Sequence[Row[Any]], review: Row[Any] | None, end: Row[Any] | None
+    rows: Sequence[Row[Any]],
+    review: Row[Any] | None,
+    end: Row[Any] | None,
+    kept_for: timedelta | None = None,
 ) -> Iterator[str]:
     """Say what is wrong with a conversation, to follow its name.
 
     `rows` are its messages in order, `end` is its row among the unfinished; None where it has none.
+    With `kept_for` it may not have gone on after so long a silence.
     """
     turns = replay(map(as_message, rows))
     yield from _wrong_messages(rows, turns)
     yield from _wrong_review(rows, turns, review)
     yield from _wrong_end(rows, turns[-1].conversation, end)
+    if kept_for is not None and any(
+        after.received_at - before.received_at > kept_for + GRACE
+        for before, after in pairwise(rows)
+    ):
+        yield "went on after it was over"
 
 
 def _wrong_messages(rows: Sequence[Row[Any]], turns: Sequence[Turn]) -> Iterator[str]:

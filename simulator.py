@@ -65,6 +65,11 @@ def message_form(contact: str, text: str, **changes: str | None) -> dict[str, st
     return {name: value for name, value in form.items() if value is not None}
 
 
+def texts_of(review: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """List what a customer writes from greeting to thanks: `review` has product, name, review."""
+    return ("Hi", review["product"], review["name"], review["review"])
+
+
 def photo_form(contact: str, caption: str = "") -> dict[str, str]:
     """Fill in the form of a photo."""
     sid = new_sid("MM")
@@ -121,12 +126,12 @@ class Simulator:
         return response
 
     def _note(self, url: SplitResult, form: Mapping[str, str], response: Any) -> None:
-        if url.path == "/webhook":
+        if url.path == "/webhook" and "MessageSid" in form:
             try:
                 words = None if response is None else read_twiml(response).text or ""
             except NotAnswered:
                 words = None
-            self.witness.note_answer(form.get("MessageSid", ""), words)
+            self.witness.note_answer(form["MessageSid"], words)
         elif response is not None and response.status_code == 204:
             for conversation_id in parse_qs(url.query).get("review", []):
                 self.witness.note_status(conversation_id, form.get("MessageStatus", ""))

@@ -18,6 +18,7 @@ from simulator import (
     NotAnswered,
     Simulator,
     message_form,
+    texts_of,
 )
 
 EXAMPLES = FOLDER / "examples" / "reviews.jsonl"
@@ -52,13 +53,8 @@ def chat(twilio: Simulator, contact: str | None) -> None:
             tell(f"bot: {answer}")
 
 
-def demo(
-    twilio: Simulator, reviews: list[dict[str, str]], customers: int, witness: Path | None = None
-) -> None:
-    """Play real reviews, many customers at once, every message delivered twice; then count.
-
-    What they were told goes to the file `witness`.
-    """
+def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> None:
+    """Play real reviews, many customers at once, every message delivered twice; then count."""
     began = time.monotonic()
     contacts: dict[str, dict[str, str]] = {}
     while len(contacts) < len(reviews):
@@ -92,15 +88,12 @@ def demo(
         f"All {len(recorded)} are recorded exactly once, word for word:"
         f" {twilio.client.base_url.join('/api/reviews')}"
     )
-    if witness is not None:
-        twilio.witness.save(witness)
-        tell(f"What every customer was told: {witness}")
 
 
 def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:
     """Play one customer from greeting to thanks, every message delivered twice."""
     customer = Customer(twilio, contact)
-    for text in ("Hi", review["product"], review["name"], review["review"]):
+    for text in texts_of(review):
         form = message_form(contact, text)
         first, again = customer.sends(form), twilio.deliver(form).text
         if first != again:
@@ -148,7 +141,12 @@ def main() -> None:
         if options.word == "chat":
             chat(twilio, options.contact)
         else:
-            demo(twilio, reviews, options.customers, options.witness)
+            try:
+                demo(twilio, reviews, options.customers)
+            finally:  # what is of use when something went wrong
+                if options.witness is not None:
+                    twilio.witness.save(options.witness)
+                    tell(f"What every customer was told: {options.witness}")
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, NotAnswered) as error:

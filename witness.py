@@ -80,10 +80,15 @@ class Witness:
                 yield f"message {sid} was answered with other words than the log has"
 
     def lowered(self, statuses: Mapping[str, str], ranks: Sequence[str]) -> Iterator[str]:
-        """Compare what was acknowledged with the reviews' statuses, by conversation."""
+        """Compare what was acknowledged with the reviews' statuses, by conversation.
+
+        A status that Twilio does not have is acknowledged and counts for nothing.
+        """
         for conversation_id, status in statuses.items():
-            acknowledged = self.statuses.get(conversation_id, ())
-            highest = max(acknowledged, key=ranks.index, default=status)
+            told = self.statuses.get(conversation_id, ())
+            highest = max((s for s in told if s in ranks), key=ranks.index, default=None)
+            if highest is None:
+                continue
             if status not in ranks or ranks.index(status) < ranks.index(highest):
                 yield (
                     f"conversation {conversation_id} has a review with status {status}, and"

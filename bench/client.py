@@ -13,14 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import conversation
+
 WRK = shutil.which("wrk")
 NAME = "wrk" if WRK else "our own client, as wrk is not installed"
 SCRIPT = Path(__file__).with_name("wrk.lua")
+APOLOGY = conversation.APOLOGY.encode()
 
 
 @dataclass(slots=True)
 class Load:
-    """What came of sending: how many answers in how many seconds, and how many were no TwiML."""
+    """What came of sending: how many answers in how many seconds, and how many were no reply.
+
+    An apology, that a message could not be saved, is none.
+    """
 
     seconds: float = 0.0
     answered: int = 0
@@ -90,7 +96,7 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     async def ask(self, request: bytes) -> bool:
-        """Send a request; return whether the answer was a TwiML message."""
+        """Send a request; return whether the answer was a reply."""
         if self._transport.is_closing():
             raise ConnectionResetError("the server hung up on an idle connection")
         self._answer = asyncio.get_running_loop().create_future()
@@ -105,7 +111,8 @@ class _Connection(asyncio.Protocol):
         _, _, length = head.lower().partition(b"content-length:")
         if len(body) == int(length.partition(b"\r\n")[0]):
             self._received = bytearray()
-            self._answer.set_result(head.startswith(b"HTTP/1.1 200") and b"<Message" in body)
+            is_reply = b"<Message" in body and APOLOGY not in body
+            self._answer.set_result(head.startswith(b"HTTP/1.1 200") and is_reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
@@ -133,8 +140,8 @@ async def _keep_busy(
 
     async def work(connection: _Connection) -> None:
         while time.perf_counter() - began < seconds and (request := next(waiting, None)):
-            is_message = await connection.ask(request)  # first: += would read before it waits
-            load.refused += not is_message
+            is_reply = await connection.ask(request)  # first: += would read before it waits
+            load.refused += not is_reply
             load.answered += 1
 
     await asyncio.gather(*map(work, opened))
@@ -151,8 +158,8 @@ async def _send_on_time(port: int, requests: Sequence[bytes], per_second: float)
 
     async def deliver(request: bytes, due: float) -> None:
         connection = idle.popleft() if idle else await _connect(port)
-        is_message = await connection.ask(request)
-        load.refused += not is_message
+        is_reply = await connection.ask(request)
+        load.refused += not is_reply
         load.latencies.append(time.perf_counter() - due)
         load.answered += 1
         idle.append(connection)

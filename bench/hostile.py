@@ -100,7 +100,7 @@ def besiege(running: Running, crowd: Crowd) -> list[list[str]]:
         refused += sum(load.refused for load in loads)
         rows.append(row(running, (number + 1) * CROWD_PER_SECOND * seconds, loads[0]))
     if refused:
-        raise Void(f"{refused} answers were no TwiML message")
+        raise Void(f"{refused} answers were no reply")
     running.insist_on(Tally(Traffic([], 1), crowd.messages, 0, crowd.reviews, crowd.reviews))
     return rows
 

@@ -176,7 +176,7 @@ def main(*, quick: bool, into: Path) -> None:
     rounds = 1 if quick else 3
     sizes = (0, 10_000) if quick else (0, 100_000, 1_000_000)
     contacts = 4_000 if quick else 100_000
-    rates = (80, 1_000) if quick else (80, 250, 500, 1_000, 2_000)
+    rates = (80, 1_000) if quick else (80, 250, 500, 1_000)
     rate = f"messages/s, {CONNECTIONS} conn."
     with open_laboratory() as laboratory:
         parts: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {

@@ -17,7 +17,8 @@ from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
 from checker import check
 from database import open_database
 from simulator import ACCOUNT_SID
-from tests.servers import Postgres, Uvicorn, Valkey, wait_until
+from tests.databases import Postgres, Valkey
+from tests.servers import Uvicorn, wait_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from twilio.request_validator import RequestValidator
 
 from bench.client import Load
-from simulator import message_form
+from simulator import message_form, texts_of
 from terminal import read_examples
 
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - made up
@@ -58,7 +58,7 @@ class Tally:
     def add(self, load: Load, in_flight: int = 0) -> None:
         """Count what was sent from the beginning of a group. Raises Void."""
         if load.refused:
-            raise Void(f"{load.refused} answers were no TwiML message")
+            raise Void(f"{load.refused} answers were no reply")
         self.messages += load.answered
         self.unanswered += in_flight
         # Each that is in flight may lack one review, however long ago it was sent.
@@ -82,7 +82,7 @@ def _requests(group: int, contacts: int) -> Iterator[bytes]:
         for step in range(MESSAGES_PER_REVIEW):
             for customer in customers:
                 review = examples[customer % len(examples)]
-                text = ("Hi", review["product"], review["name"], review["review"])[step]
+                text = texts_of(review)[step]
                 number = b"%d" % (customer * MESSAGES_PER_REVIEW + step)
                 form = message_form(
                     f"+1555{customer % contacts:07}",

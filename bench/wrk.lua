@@ -21,8 +21,10 @@ function request()
     return requests[math.max(place, 1)] or requests[1]
 end
 
+-- The apology is no reply: the message was not saved.
 function response(status, headers, body)
-    if status ~= 200 or not body:find("<Message", 1, true) then
+    local is_reply = body:find("<Message", 1, true) and not body:find("Sorry, I couldn't save", 1, true)
+    if status ~= 200 or not is_reply then
         refused = refused + 1
     end
 end

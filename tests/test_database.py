@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from database import OUTAGES, Away, Database, open_database
 from models import Review
 from schema import CannotStart
-from tests.servers import ROOT, Postgres
+from tests.databases import Postgres
+from tests.servers import ROOT
 from tests.test_models import insert, review
 
 

@@ -19,7 +19,7 @@ from models import LoggedMessage
 from schema import SCHEMA_VERSION
 from settings import Settings
 from tests.conftest import TOKEN
-from tests.servers import Postgres, Valkey
+from tests.databases import Postgres, Valkey
 from tests.test_adoption import SEED
 from tests.test_models import insert, new_url
 

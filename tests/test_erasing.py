@@ -12,7 +12,7 @@ from database import Database, utc_now
 from models import Review
 from simulator import Answer, Simulator, message_form, new_sid, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
-from tests.servers import Valkey
+from tests.databases import Valkey
 from tests.test_access import come_from
 from tests.traces import (
     ANA,

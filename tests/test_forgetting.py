@@ -20,7 +20,7 @@ from database import utc_now
 from models import LoggedMessage, Review
 from simulator import Simulator, message_form
 from tests.conftest import MakeClient, database_of, listed
-from tests.servers import Valkey
+from tests.databases import Valkey
 from tests.traces import (
     ANA,
     BEN,

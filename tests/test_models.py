@@ -18,7 +18,8 @@ import listing
 from database import Database, normalise_url, open_database, utc_now
 from models import Review
 from schema import FOLDER, SCHEMA_VERSION, CannotStart
-from tests.servers import ROOT, Postgres
+from tests.databases import Postgres
+from tests.servers import ROOT
 
 
 def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from checker import check
 from database import open_database
-from simulator import Customer, NotAnswered, Simulator, message_form
+from simulator import Customer, NotAnswered, Simulator, message_form, texts_of
 from terminal import read_examples
 from tests.servers import Uvicorn, serve
 
@@ -38,7 +38,7 @@ class ForgetfulTwilio:
         self.to_repeat: list[dict[str, str]] = []
 
     def play(self, review: Review) -> None:
-        for text in ("Hi", review["product"], review["name"], review["review"]):
+        for text in texts_of(review):
             self.deliver(message_form(self.customer.contact, text))
             while self.to_repeat and self.random.random() < 0.4:
                 self.repeat_one()

@@ -20,7 +20,8 @@ from main import create_app
 from settings import Settings, SettingsError
 from simulator import Customer, Simulator
 from tests.conftest import MakeClient
-from tests.servers import ROOT, Valkey, free_port
+from tests.databases import Valkey
+from tests.servers import ROOT, free_port
 
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))

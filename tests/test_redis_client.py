@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from redis_client import RedisClient
-from tests.servers import Valkey, free_port, wait_until
+from tests.databases import Valkey
+from tests.servers import free_port, wait_until
 
 ANA, BEN = "+15551234567", "US.13491208655302741918"
 LOCK, VALUE = f"reviews:lock:{ANA}", f"reviews:conversation:{ANA}"

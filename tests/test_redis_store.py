@@ -14,7 +14,7 @@ from conversation import Conversation, Message, State, take_turn
 from database import OUTAGES, Database, open_database, utc_now
 from redis_client import RedisClient
 from stores import RedisStore
-from tests.servers import Valkey
+from tests.databases import Valkey
 from tests.test_redis_client import commands_during
 
 ANA, BEN = "+15551234567", "US.13491208655302741918"

@@ -19,7 +19,8 @@ from models import Review
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
-from tests.servers import Postgres, wait_until
+from tests.databases import Postgres
+from tests.servers import wait_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEVEN = {

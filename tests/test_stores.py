@@ -16,7 +16,7 @@ from only_process import OnlyProcess
 from redis_client import RedisClient
 from schema import CannotStart
 from stores import DatabaseStore, Held, MemoryStore, RedisStore, Store
-from tests.servers import Valkey
+from tests.databases import Valkey
 
 ANA, BEN = "+15551234567", "US.13491208655302741918"
 ASKED = Conversation("SM1", State.ASK_REVIEW, "iPhone 15", position=2)

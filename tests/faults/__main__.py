@@ -13,11 +13,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from database import open_database
 from terminal import read_examples
 from tests.campaign import publish
+from tests.databases import Postgres, Valkey, migrated
 from tests.faults import cuts, databases, workers
-from tests.servers import Postgres, Valkey
 
 REVIEWS = read_examples()
 
@@ -40,19 +39,12 @@ class Grounds:
         return made
 
     def sqlite(self) -> str:
-        return _migrated(f"sqlite:///{self.folder() / 'faults.db'}")
+        return migrated(f"sqlite:///{self.folder() / 'faults.db'}")
 
     def postgresql(self) -> str:
         name = f"faults_{uuid.uuid4().hex}"
         self.postgres.run_sql(f"CREATE DATABASE {name}")
-        return _migrated(self.postgres.url(name))
-
-
-def _migrated(url: str) -> str:
-    database = open_database(url)
-    database.migrate()
-    database.close()
-    return url
+        return migrated(self.postgres.url(name))
 
 
 Fault = Callable[[Grounds], Counter[str]]
@@ -86,7 +78,7 @@ FAULTS: dict[str, Fault] = {
         g.folder(), g.valkey, g.postgresql(), REVIEWS, times=10
     ),
     "connections cut after every byte": lambda g: cuts.cut_conversations(
-        g.postgres, g.postgresql(), REVIEWS, step=1
+        g.postgres, g.postgresql(), REVIEWS[0], step=1
     ),
 }
 

@@ -4,17 +4,16 @@ import contextlib
 import socket
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing
 
 from fastapi.testclient import TestClient
 
 from main import create_app
 from settings import Settings
-from simulator import Customer, Simulator, message_form
+from simulator import Customer, Simulator, message_form, texts_of
+from tests.databases import Postgres
 from tests.faults.aftermath import insist_on_exactly
 from tests.faults.load import Review
-from tests.servers import Postgres
 from witness import Witness
 
 COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
@@ -98,12 +97,10 @@ def hang_up(*ends: socket.socket) -> None:
             end.shutdown(socket.SHUT_RDWR)
 
 
-def cut_conversations(
-    postgres: Postgres, url: str, reviews: Sequence[Review], step: int
-) -> Counter[str]:
+def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -> Counter[str]:
     """Cut conversations, each from the app's start to its thanks, after 0, `step`, … bytes.
 
-    Beside these each COMMIT is left without an answer in one of them.
+    All are as long as the first, so that beside these each COMMIT is left without an answer in one.
     """
     counts: Counter[str] = Counter()
     witness = Witness()
@@ -117,13 +114,12 @@ def cut_conversations(
         )
 
         def converse() -> None:
-            contact, review = f"+1555{len(written):07}", reviews[len(written) % len(reviews)]
+            contact = f"+1555{len(written):07}"
             with TestClient(create_app(settings)) as client:
                 # Another attempt is for a status: the collector asks the log by itself.
                 twilio = Simulator(client, attempts=10, pause_seconds=0.02, witness=witness)
                 customer = Customer(twilio, contact)
-                texts = ("Hi", review["product"], review["name"], review["review"])
-                forms = [message_form(contact, text) for text in texts]
+                forms = [message_form(contact, text) for text in texts_of(review)]
                 for form in [*forms, *forms]:
                     customer.sends(form)
             written.append((contact, review))

@@ -9,9 +9,10 @@ from pathlib import Path
 import redis
 
 from conversation import APOLOGY
+from tests.databases import Postgres, Valkey
 from tests.faults.aftermath import insist_on_order
 from tests.faults.load import Load, Review
-from tests.servers import Postgres, Valkey, serve, wait_until
+from tests.servers import serve, wait_until
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import httpx
 
 from conversation import APOLOGY
-from simulator import TWILIO_SECONDS, Customer, Simulator, message_form
+from simulator import TWILIO_SECONDS, Customer, Simulator, message_form, texts_of
 from tests.servers import Uvicorn, wait_until
 from witness import Witness
 
@@ -42,7 +42,8 @@ class Line(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         sid = parse_qs(request.content.decode()).get("MessageSid", [""])[0]
-        servers = random.sample(self.servers, len(self.servers))
+        servers = [*self.servers]  # a copy first: it may change meanwhile
+        random.shuffle(servers)
         while True:
             port = servers.pop().port
             request.url = request.url.copy_with(port=port)
@@ -83,7 +84,7 @@ class ForgetfulTwilio:
         self.to_repeat: list[dict[str, str]] = []
 
     def play(self, review: Review) -> None:
-        for text in ("Hi", review["product"], review["name"], review["review"]):
+        for text in texts_of(review):
             self.say(text)
             while self.to_repeat and self.random.random() < 0.4:
                 self.repeat_one()
@@ -106,8 +107,8 @@ class ForgetfulTwilio:
         if self.random.random() >= 0.2:
             return self.customer.sends(form)
         with ThreadPoolExecutor(2) as both:  # the repeat overlaps with the first delivery
-            told = both.map(self.customer.sends, [form, form])
-            return next((words for words in told if words != APOLOGY), APOLOGY)
+            told = [*both.map(self.customer.sends, [form, form])]
+        return next((words for words in told if words != APOLOGY), APOLOGY)
 
     def repeat_one(self) -> None:
         """Deliver again what was answered; the witness compares the words."""

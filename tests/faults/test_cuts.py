@@ -1,12 +1,12 @@
 """Connections to PostgreSQL, cut amid anything: each message is a step once."""
 
 from terminal import read_examples
+from tests.databases import Postgres
 from tests.faults.cuts import cut_conversations
-from tests.servers import Postgres
 
 
 def test_conversations_that_are_cut_anywhere_are_recorded_once(
     postgres: Postgres, postgres_url: str
 ) -> None:
-    counts = cut_conversations(postgres, postgres_url, read_examples(), step=500)
+    counts = cut_conversations(postgres, postgres_url, read_examples()[0], step=500)
     assert counts["of them between COMMIT and its answer"] >= 4

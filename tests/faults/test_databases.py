@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from terminal import read_examples
+from tests.databases import Postgres, Valkey
 from tests.faults.databases import end_sessions, freeze_postgres, kill_postgres, lose_valkey
-from tests.servers import Postgres, Valkey
 
 
 def test_postgresql_killed_under_load_loses_and_doubles_nothing(

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from terminal import read_examples
+from tests.databases import Postgres
 from tests.faults.workers import freeze_a_holder, kill_workers, restart_in_turn, share_a_file
-from tests.servers import Postgres
 
 
 def test_workers_killed_under_load_lose_and_double_nothing(

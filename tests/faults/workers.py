@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.databases import Postgres
 from tests.faults.aftermath import insist_on_order
 from tests.faults.load import Load, Review
-from tests.servers import Postgres, Uvicorn, serve, wait_until
+from tests.servers import Uvicorn, serve, wait_until
 
 
 def keeping(database_url: str) -> dict[str, str]:
@@ -77,7 +78,7 @@ def restart_in_turn(
                 load.line.servers.remove(oldest)
     counts = insist_on_order(load, postgres_url, logs.values())
     closed = load.line.broken - load.line.answered
-    assert [sid for port, sid in closed if f"taken sid={sid} " in logs[port].read_text()] == []
+    assert [sid for port, sid in closed if f" sid={sid} contact=" in logs[port].read_text()] == []
     assert load.line.counts["503"] == counts["apologies"] == 0
     return Counter({"servers replaced": restarts}) + counts
 
@@ -109,7 +110,7 @@ def frozen_holding(
     held: set[tuple[int, str]] = set()
     load.line.servers.remove(server)
     load.line.servers.append(server)
-    while True:
+    for _ in range(50):
         load.wait_for(1)
         server.process.send_signal(signal.SIGSTOP)
         load.line.servers.remove(server)
@@ -123,6 +124,7 @@ def frozen_holding(
         finally:
             server.process.send_signal(signal.SIGCONT)
             load.line.servers.append(server)
+    raise AssertionError("never found amid a transaction")
 
 
 def idle_transactions(postgres: Postgres) -> set[tuple[int, str]]:

@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from main import create_app
 from settings import Settings
 from tests.campaign import publish
+from tests.databases import Postgres
 from tests.hostile.bodies import KEY, Siege, production, send_batch
 from tests.hostile.described import MODES, ask, operations
-from tests.servers import Postgres
 
 BATCH = 500
 """After so many bodies the database is compared with the answers."""

@@ -30,33 +30,38 @@ def make(mutant: Mutant, folder: Path) -> None:
 
 def mutate(mutant: Mutant, source: str) -> str:
     """Change the code. Raises ValueError where the mutant's code is not there exactly once."""
-    if source.count(mutant.code) != 1:
-        raise ValueError(f"{mutant.name}: not once in {mutant.file}: {mutant.code!r}")
-    return source.replace(mutant.code, mutant.instead)
+    for code, instead in ((mutant.code, mutant.instead), *mutant.also):
+        if source.count(code) != 1:
+            raise ValueError(f"{mutant.name}: not once in {mutant.file}: {code!r}")
+        source = source.replace(code, instead)
+    return source
 
 
 def sentence_of(mutant: Mutant) -> str | None:
-    """Say who noticed a mutant, and how; None where nobody did."""
+    """Say who noticed a mutant, and how; None where nobody did as was foretold."""
     if mutant.noticed_by == SIMULATION:
         command = ["-m", SIMULATION, "--jobs", "1", "--brief"]
-        mark = " fails"
+        mark = " fails: "
     else:
         command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         command += mutant.noticed_by.split()
         mark = "FAILED "
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         make(mutant, Path(folder))
-        ran = subprocess.run(
-            [sys.executable, *command],
-            cwd=folder,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-        )
-    noticed = [line for line in ran.stdout.splitlines() if mark in line]
-    return noticed[0][:150] if ran.returncode == 1 and noticed else None
+        try:
+            ran = subprocess.run(
+                [sys.executable, *command],
+                cwd=folder,
+                check=False,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return None
+    noticed = [line for line in ran.stdout.splitlines() if mark in line and mutant.sign in line]
+    return noticed[0][:250] if ran.returncode == 1 and noticed else None
 
 
 def main() -> int:
@@ -65,6 +70,8 @@ def main() -> int:
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     options = parser.parse_args()
+    if options.publish and options.words:
+        parser.error("only all of them are published")
     chosen = [
         mutant
         for mutant in MUTANTS

@@ -7,13 +7,18 @@ SIMULATION = "tests.simulation"
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`noticed_by` is the simulation, or the words of a pytest command."""
+    """`noticed_by` is the simulation, or the words of a pytest command; it says `sign` then.
+
+    `also` are further changes of the file.
+    """
 
     name: str
     file: str
     code: str
     instead: str
     noticed_by: str = SIMULATION
+    sign: str = ""
+    also: tuple[tuple[str, str], ...] = ()
 
 
 MUTANTS = [
@@ -30,6 +35,14 @@ MUTANTS = [
         "        with self._store._database.write() as connection:  # type: ignore[attr-defined]\n"
         "            message_log.append(connection, taken)\n"
         "        self._room.answer(answers)\n",
+        also=(("        message_log.append(held.connection, taken)\n", ""),),
+    ),
+    Mutant(
+        "contacts that are held elsewhere stay at the head of the queue",
+        "recorder.py",
+        "        self._room.let_others_pass(others)\n",
+        "",
+        "tests/writer",
     ),
     Mutant(
         "a repeat's reply is made again",

@@ -6,31 +6,36 @@
 import argparse
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from pathlib import Path
 
 from tests.campaign import publish
-from tests.simulation.choices import Choices
-from tests.simulation.playing import play, replay, theatre
+from tests.simulation.playing import open_theatre, play, play_one, replay, stage
+from tests.simulation.schedule import Outcome
 from tests.simulation.shrink import shrink
 
 AT_ONCE = 50
 
 
-def tell_simplest(seed: int) -> None:
-    """Shrink a failing schedule, and tell its story."""
+def tell_simplest(outcome: Outcome) -> None:
+    """Shrink a failing schedule, as long as something of the same is wrong; tell its story."""
     say("Looking for the simplest schedule that does ...")
-    made = theatre().play(Choices(seed)).choices
-    simplest = shrink(made, lambda choices: bool(replay(choices).problems))
-    tell(simplest)
+    wrong = kinds(outcome)
+    tell(replay(shrink(outcome.choices, lambda choices: bool(kinds(replay(choices)) & wrong))))
 
 
-def tell(choices: Sequence[int]) -> None:
-    outcome = replay(choices)
+def kinds(outcome: Outcome) -> set[str]:
+    """Name what is wrong in a schedule, without the names and numbers in it."""
+    return {re.sub(r"\S*\d\S*", "…", problem) for problem in outcome.problems}
+
+
+def tell(outcome: Outcome) -> None:
     say("\n".join([*outcome.story, *(f"wrong: {problem}" for problem in outcome.problems)]))
-    say(f"\nTo see it again: python -m tests.simulation --play {','.join(map(str, choices))}")
+    choices = ",".join(map(str, outcome.choices)).rstrip(",0") or "0"
+    say(f"\nTo see it again: python -m tests.simulation --play {choices}")
 
 
 def say(line: str) -> None:
@@ -47,22 +52,30 @@ def main() -> int:
     parser.add_argument("--play", metavar="1,0,2", help="tell the story of these choices")
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     options = parser.parse_args()
-    if options.play is not None:
-        choices = [int(word) for word in options.play.split(",") if word]
-        tell(choices)
-        return bool(replay(choices).problems)
+    with stage() as folder:
+        open_theatre(folder)
+        if options.play is not None:
+            outcome = replay([int(word) for word in options.play.split(",") if word])
+            tell(outcome)
+            return bool(outcome.problems)
+        return play_all(options, folder)
+
+
+def play_all(options: argparse.Namespace, folder: Path) -> int:
+    """Play the schedules in processes; return the exit code."""
     end = options.seed + options.schedules
     parts = [range(first, min(first + AT_ONCE, end)) for first in range(options.seed, end, AT_ONCE)]
     counts: Counter[str] = Counter()
     told = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.jobs, open_theatre, (folder,)) as pool:
         for more, failing in pool.imap_unordered(play, parts):
             counts += more
             if failing is not None:
                 pool.terminate()
-                say(f"seed {failing} fails")
+                outcome = play_one(failing)
+                say(f"seed {failing} fails: {'; '.join(outcome.problems)}")
                 if not options.brief:
-                    tell_simplest(failing)
+                    tell_simplest(outcome)
                 return 1
             if time.monotonic() - told > 5:
                 told = time.monotonic()

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,11 +45,8 @@ class Outcome:
 class Theatre:
     """Where schedules are played, one after another: a database file, and a door to it a worker."""
 
-    def __init__(self) -> None:
-        memory = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
-        self._folder = Path(
-            tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None)
-        )
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._empty, self._file = self._folder / "empty.db", self._folder / "played.db"
         empty = open_database(f"sqlite:///{self._empty}")
         empty.migrate()
@@ -71,8 +67,8 @@ class Theatre:
         watch(door.engine, trouble, lambda: self._workers[number].process)
 
     def close(self) -> None:
-        self._judge.close()
-        shutil.rmtree(self._folder)
+        for door in (self._judge, *self._doors):
+            door.close()
 
     def play(self, choices: Choices) -> Outcome:
         """Play a schedule; its choices decide everything."""

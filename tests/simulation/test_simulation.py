@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.simulation.choices import Choices
+from tests.simulation.playing import stage
 from tests.simulation.schedule import Theatre
 from tests.simulation.shrink import shrink
 
@@ -14,9 +15,10 @@ SCHEDULES = 2_000
 
 @pytest.fixture(scope="module")
 def theatre() -> Iterator[Theatre]:
-    theatre = Theatre()
-    yield theatre
-    theatre.close()
+    with stage() as folder:
+        theatre = Theatre(folder)
+        yield theatre
+        theatre.close()
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))

@@ -18,7 +18,7 @@ from entry import Reply
 from forgetting import forget_contact
 from redis_client import RedisClient
 from stores import DatabaseStore, MemoryStore, Store, open_store
-from tests.servers import Valkey
+from tests.databases import Valkey
 from tests.traces import everything, traces
 from tests.writer.conftest import (
     ANA,

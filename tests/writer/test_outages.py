@@ -12,7 +12,8 @@ from database import Away, Database, open_database
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage
 from stores import DatabaseStore
-from tests.servers import Postgres, wait_until
+from tests.databases import Postgres
+from tests.servers import wait_until
 from tests.writer.conftest import (
     BEN,
     THANKS,

@@ -20,7 +20,7 @@ from entry import Reply
 from models import LoggedMessage, Review
 from redis_client import RedisClient
 from stores import RedisStore
-from tests.servers import Valkey
+from tests.databases import Valkey
 from tests.writer.conftest import (
     ANA,
     BEN,

@@ -1,0 +1,47 @@
+"""Strike at every system call that writes: `python -m tests.system_calls`, some half an hour."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.campaign import publish
+from tests.databases import migrated
+from tests.system_calls.calls import combinations, count_strikes, is_possible
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.system_calls", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at once")
+    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    options = parser.parse_args()
+    if not is_possible():
+        sys.exit("strace is not installed, or may not trace.")
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="calls-") as folder:
+        empty = Path(folder) / "migrated.db"
+        migrated(f"sqlite:///{empty}")
+        with ThreadPoolExecutor(options.jobs) as pool:
+            tries = {
+                (call, kind, is_migrated): pool.submit(
+                    count_strikes, call, kind, empty if is_migrated else None
+                )
+                for call, kind, is_migrated in combinations()
+            }
+            for (call, kind, is_migrated), count in tries.items():
+                what = f"{kind.partition('=')[2]} at {call}"
+                where = what if is_migrated else f"{what} from the first start"
+                counts[where] = count.result()
+                sys.stdout.write(f"{where}: {counts[where]} times, one review each time\n")
+                sys.stdout.flush()
+    sys.stdout.write(f"{counts.total()} in all\n")
+    if options.publish:
+        figures = {"faults at a system call": counts.total(), **counts}
+        publish("system calls", "python -m tests.system_calls", figures)
+
+
+if __name__ == "__main__":
+    main()

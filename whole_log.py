@@ -1,0 +1,96 @@
+"""What must hold between conversations, asked of all tables at once."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
+
+from models import LoggedMessage, Review, UnfinishedConversation
+from replayed import GRACE
+
+
+def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str]:
+    """Yield a sentence for everything that is wrong; `kept_for` as `checker.check` has it."""
+    yield from _without_log(connection)
+    yield from _not_the_latest(connection)
+    yield from _doubled(connection)
+    if kept_for is not None:
+        yield from _begun_too_early(connection, kept_for)
+
+
+def _without_log(connection: Connection) -> Iterator[str]:
+    """Find rows that no message of the log accounts for; reviews from before the log are fine."""
+    logged = sa.select(LoggedMessage.message_sid)
+    for review_id in connection.scalars(
+        sa.select(Review.id).where(
+            ~Review.conversation_id.startswith("legacy-"),
+            ~logged.where(LoggedMessage.conversation_id == Review.conversation_id).exists(),
+        )
+    ):
+        yield f"review {review_id} has no messages in the log"
+    for conversation_id in connection.scalars(
+        sa.select(UnfinishedConversation.conversation_id).where(
+            ~logged.where(
+                LoggedMessage.conversation_id == UnfinishedConversation.conversation_id
+            ).exists()
+        )
+    ):
+        yield f"conversation {conversation_id} has a row and no messages in the log"
+
+
+def _not_the_latest(connection: Connection) -> Iterator[str]:
+    latest = (
+        sa.select(LoggedMessage.conversation_id)
+        .where(LoggedMessage.contact_number == UnfinishedConversation.contact_number)
+        .order_by(LoggedMessage.received_at.desc(), LoggedMessage.position.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    for conversation_id in connection.scalars(
+        sa.select(UnfinishedConversation.conversation_id).where(
+            UnfinishedConversation.conversation_id != latest
+        )
+    ):
+        yield f"conversation {conversation_id} has a row, but its contact has begun another since"
+
+
+def _doubled(connection: Connection) -> Iterator[str]:
+    """Look whether what the promise stands on is there once, whatever became of its index."""
+    for what, column in (
+        ("message", LoggedMessage.message_sid),
+        ("a review of conversation", Review.conversation_id),
+    ):
+        doubled = sa.select(column).group_by(column).having(sa.func.count() > 1)
+        for id_ in connection.scalars(doubled):
+            yield f"{what} {id_} is there more than once"
+
+
+def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[str]:
+    """Find conversations that began while another of the same contact could still have gone on."""
+    newer, before = aliased(LoggedMessage), aliased(LoggedMessage)
+    latest_before = (
+        sa.select(LoggedMessage.message_sid)
+        .where(
+            LoggedMessage.contact_number == newer.contact_number,
+            LoggedMessage.received_at < newer.received_at,
+        )
+        .order_by(LoggedMessage.received_at.desc())
+        .limit(1)
+        .correlate(newer)
+        .scalar_subquery()
+    )
+    pairs = (
+        sa.select(newer.conversation_id, newer.received_at, before.received_at)
+        .join(before, before.message_sid == latest_before)
+        .where(
+            newer.position == 1,
+            newer.erased_at.is_(None),
+            before.erased_at.is_(None),
+            ~before.finished,
+        )
+    )
+    for conversation_id, began, touched in connection.execute(pairs):
+        if began - touched < kept_for - GRACE:
+            yield f"conversation {conversation_id} began while another could still have gone on"
