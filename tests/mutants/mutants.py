@@ -1,6 +1,6 @@
 """The mutants: where the code is changed, from what to what, and who is to notice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SIMULATION = "tests.simulation"
 
@@ -17,7 +17,7 @@ class Mutant:
     code: str
     instead: str
     noticed_by: str = SIMULATION
-    sign: str = ""
+    sign: str = field(kw_only=True)
     also: tuple[tuple[str, str], ...] = ()
 
 
@@ -27,6 +27,7 @@ MUTANTS = [
         "recorder.py",
         "known = message_log.find_replies(held.connection, [e.message.sid for e in entries])",
         "known: dict[str, LoggedReply] = {}",
+        sign="UNIQUE constraint failed: messages.message_sid",
     ),
     Mutant(
         "messages are logged after COMMIT, in a transaction of their own",
@@ -36,6 +37,7 @@ MUTANTS = [
         "            message_log.append(connection, taken)\n"
         "        self._room.answer(answers)\n",
         also=(("        message_log.append(held.connection, taken)\n", ""),),
+        sign="has a gap in its messages",
     ),
     Mutant(
         "contacts that are held elsewhere stay at the head of the queue",
@@ -43,12 +45,14 @@ MUTANTS = [
         "        self._room.let_others_pass(others)\n",
         "",
         "tests/writer",
+        sign="test_stuck_contacts_stall_nobody_else",
     ),
     Mutant(
         "a repeat's reply is made again",
         "recorder.py",
         "return Reply(logged.reply, logged.conversation_id if logged.finished else None)",
         "return Reply(take_turn(None, message).reply)",
+        sign="other words than the log has",
     ),
     Mutant(
         "a repeat does not ask the log where its contact stands",
@@ -56,14 +60,25 @@ MUTANTS = [
         "_rebuild(held, {entry.message.contact for entry in repeats})",
         "_rebuild(held, set())",
         "tests/writer tests/test_repeats.py",
+        sign="test_a_commit_whose_answer_was_lost_is_found_in_the_log",
     ),
     Mutant(
         "replies leave before COMMIT",
         "recorder.py",
         "                self._take_turns(held, fresh, answers, taken)\n",
         "                self._take_turns(held, fresh, answers, taken)\n"
+        "                self._room.claim(answers)\n"
         "                self._room.answer(answers)\n"
         "                answers = {}\n",
+        also=(
+            (
+                "            if self._room.unclaim(answers, Fate.UNKNOWN):\n",
+                "            if not answers:\n"
+                "                return set()\n"
+                "            if self._room.unclaim(answers, Fate.UNKNOWN):\n",
+            ),
+        ),
+        sign="was answered and is not in the log",
     ),
     Mutant(
         "one message that can't be saved fails its whole batch",
@@ -71,31 +86,36 @@ MUTANTS = [
         "            held_elsewhere: set[str] = set()\n",
         "            self._room.refuse(batch, Reply(APOLOGY))\n"
         "            held_elsewhere: set[str] = set()\n",
-        "tests/writer",
+        "tests/writer/test_trouble.py",
+        sign="test_what_cannot_be_recorded_is_apologised_for",
     ),
     Mutant(
         "a message is taken although its customer was told to send it again",
         "waiting_room.py",
         "                raise WithdrawnMeanwhile\n",
         "                pass\n",
+        sign="was answered with the apology and is in the log",
     ),
     Mutant(
         "the deadline apologises for what is being committed",
         "waiting_room.py",
         "            if entry.fate is not Fate.WAITING:\n",
         "            if entry.fate is Fate.UNKNOWN:\n",
+        sign="was answered with the apology and is in the log",
     ),
     Mutant(
         "a COMMIT of unknown outcome is taken for one that failed",
         "recorder.py",
         "if self._room.unclaim(answers, Fate.UNKNOWN):",
         "if self._room.unclaim(answers, Fate.WAITING):",
+        sign="was answered with the apology and is in the log",
     ),
     Mutant(
         "SQLite's input/output errors are taken for a rollback",
         "database.py",
         "{sqlite3.SQLITE_FULL,",
         "{sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,",
+        sign="was answered with the apology and is in the log",
     ),
     Mutant(
         "where contacts stand is read before they are held",
@@ -112,6 +132,7 @@ MUTANTS = [
             ours = _try_locks(self._database, connection, contacts)
             before = {contact: early[contact] for contact in ours}
 """,
+        sign="began while another could still have gone on",
     ),
     Mutant(
         "idle conversations go on",
@@ -120,6 +141,7 @@ MUTANTS = [
     UnfinishedConversation.updated_at >= sa.bindparam("idle_since"),
 )""",
         ")",
+        sign="went on after it was over",
     ),
     Mutant(
         "contacts are held by another name each time",
@@ -127,6 +149,7 @@ MUTANTS = [
         "hashtextextended(contact, 0)",
         "hashtextextended(contact || random()::text, 0)",
         "tests/test_stores.py",
+        sign="test_a_contact_that_another_worker_holds_is_left_out",
     ),
     Mutant(
         "a new contact is not held",
@@ -135,6 +158,7 @@ MUTANTS = [
         "WHERE NOT EXISTS (SELECT FROM conversations WHERE contact_number = contact)"
         " OR pg_try_advisory_xact_lock(",
         "tests/test_stores.py",
+        sign="test_a_contact_that_another_worker_holds_is_left_out",
     ),
     Mutant(
         "what Redis says is believed without the log",
@@ -146,6 +170,7 @@ MUTANTS = [
         """                    known = {c: told for c in ours if (told := before[c]) is not None}
 """,
         "tests/writer/test_redis.py",
+        sign="test_what_the_log_does_not_know_is_not_gone_on_with",
     ),
     Mutant(
         "the memory store remembers what was not committed",
@@ -158,13 +183,15 @@ MUTANTS = [
                     self._remember(contact, conversation, now)
                 claim()
             self._doubtful""",
+        sign="has a gap in its messages",
     ),
     Mutant(
         "two processes keep conversations in memory",
         "only_process.py",
-        "        while not claim():\n",
-        "        while False:\n",
-        "tests/test_stores.py tests/test_start.py",
+        "            if self._had_it:\n",
+        "            break\n            if self._had_it:\n",
+        "tests/test_stores.py",
+        sign="test_a_second_process_is_refused_and_told_why",
     ),
     Mutant(
         "a review is not the only one of its conversation",
@@ -173,12 +200,14 @@ MUTANTS = [
 """,
         "",
         "tests/test_models.py",
+        sign="test_the_tables_are_what_the_migrations_make",
     ),
     Mutant(
         "the last status counts, not the highest",
         "reviews.py",
         ".where(Review.id == review_id, Review.status.in_([PENDING, *lower]))",
         ".where(Review.id == review_id)",
+        sign="has a review with status",
     ),
     Mutant(
         "a signature need not cover the fields",
@@ -186,6 +215,7 @@ MUTANTS = [
         'sign(f"{address}{fields}", token)',
         "sign(address, token)",
         "tests/test_signature.py",
+        sign="test_a_published_signature_is_believed",
     ),
     Mutant(
         "a field may come twice, and the last counts",
@@ -193,6 +223,7 @@ MUTANTS = [
         "            if names.count(name) > 1:\n",
         "            if names.count(name) > 2:\n",
         "tests/test_refusals.py",
+        sign="test_a_field_that_must_be_one_is_refused_when_it_comes_twice",
     ),
     Mutant(
         "requests are signed for whatever address they name themselves",
@@ -200,6 +231,7 @@ MUTANTS = [
         "        if self.public_url:\n            base = self.public_url\n        else:",
         "        if True:",
         "tests/test_signed_address.py",
+        sign="test_production_judges_by_its_public_address_alone",
     ),
     Mutant(
         "whoever has a key, any key, may read",
@@ -207,5 +239,6 @@ MUTANTS = [
         "any(_equal(key, access.api_key) for key in keys)",
         "keys",
         "tests/test_access.py",
+        sign="test_production_stays_shut_without_the_key",
     ),
 ]
