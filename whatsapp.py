@@ -42,7 +42,7 @@ FAILURES = frozenset({"canceled", "undelivered", "failed"})
 _MESSAGE_SID = re.compile("(SM|MM)[0-9a-f]{32}")
 _ACCOUNT_SID = re.compile("AC[0-9a-f]{32}")
 _ANY_SID = re.compile("[A-Za-z0-9_-]{1,64}")
-_SIGNED_SID = re.compile("SmsMessageSid((?:SM|MM)[0-9a-f]{32})")
+_SIGNED_SID = re.compile("Sms(?:Message)?Sid((?:SM|MM)[0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,8 @@ class Twilio:
                 raise HTTPException(400, f"{name} comes {names.count(name)} times.")
         form = dict(pairs)
         # Cut anew, a signed form whose text holds the names of fields could be another message; but
-        # Twilio writes its SID under a second name, which stays somewhere in what is signed.
+        # Twilio writes its SID under other names too, SmsSid also in a status callback, and these
+        # stay somewhere in what is signed.
         if any(sid != form.get("MessageSid") for sid in _SIGNED_SID.findall(signed)):
             raise HTTPException(400, "MessageSid is not the one that was signed.")
         return form

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from fastapi import HTTPException, Request
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conversation import Message
 from signature import in_a_row
 from simulator import message_form
-from tests.captures import FORM, logged, post_unsigned, sign
+from tests.captures import FORM, SENT, logged, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN
 from whatsapp import Twilio
 
@@ -39,9 +39,11 @@ def cut(text: str, places: Sequence[tuple[int, int]]) -> Pairs:
     ]
 
 
-def forged(text: str) -> Pairs:
-    """Make another message of the signed text of one that said SWALLOWED."""
-    names = ["AccountSid", "ApiVersion", "Body", "From", "MessageSid", "Z"]
+MESSAGE_NAMES = ["AccountSid", "ApiVersion", "Body", "From", "MessageSid", "Z"]
+
+
+def forged(text: str, names: Sequence[str] = MESSAGE_NAMES) -> Pairs:
+    """Cut at these names, each where it first comes: another message, where one said SWALLOWED."""
     places, at = [], 0
     for name in names:
         at = text.index(name, at)
@@ -63,6 +65,22 @@ def test_words_that_hold_fields_make_no_other_message_of_a_signed_one(
     answer = post_unsigned(production, "/webhook", urlencode(pairs), headers)
     assert answer.status_code == 400
     assert logged(production) == []
+
+
+def test_words_that_hold_fields_make_no_other_status_of_a_signed_one(
+    production: TestClient,
+) -> None:
+    """No customer's words are in a status callback today; a channel's are, where it fails."""
+    words = f"xMessageSid{ANOTHER_SID}MessageStatusfailedZ"
+    honest = {**dict(parse_qsl(SENT)), "ChannelStatusMessage": words}
+    names = ["AccountSid", "ApiVersion", "ChannelStatusMessage", "MessageSid", "MessageStatus", "Z"]
+    pairs = forged(in_a_row([*honest.items()]), names)
+    assert dict(pairs)["MessageSid"] == ANOTHER_SID
+    assert dict(pairs)["MessageStatus"] == "failed"
+    path = "/twilio-status-callback"
+    headers = {"X-Twilio-Signature": sign(f"{PUBLIC_URL}{path}", urlencode(honest))}
+    assert post_unsigned(production, path, urlencode(pairs), headers).status_code == 400
+    assert post_unsigned(production, path, urlencode(honest), headers).status_code == 204
 
 
 def test_words_that_name_fields_are_words(production: TestClient) -> None:
