@@ -157,7 +157,8 @@ def _digits(text: str) -> str:
 
 # No example: Swagger would fill it in, and erase that one at a press.
 ReviewId = Annotated[
-    Annotated[int, Field(ge=1, le=2**63 - 1)],
+    int,
+    Field(ge=1, le=2**63 - 1),
     BeforeValidator(_digits),
     Path(description="The review's `id`."),
 ]

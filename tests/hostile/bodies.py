@@ -1,6 +1,6 @@
-"""Bodies of forms, made byte by byte, half of them rightly signed; and what must hold of each.
+"""Bodies of forms, made byte by byte, and what must hold of each.
 
-Those that are signed get past the signature, as from somebody who has the token.
+Two thirds are rightly signed and get past the signature, as from somebody who has the token.
 """
 
 import csv
