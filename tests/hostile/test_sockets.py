@@ -1,8 +1,8 @@
 """Clients that send slowly, for ever or nothing: a real server serves all others meanwhile."""
 
-import os
 import selectors
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +15,9 @@ from tests.captures import FORM
 from tests.servers import Uvicorn, serve, wait_until
 
 MANY = 500
+SPARE_FILES = 200
+"""What a process has open beside those connections."""
+MEGABYTES_SENT = 256
 HEAD = f"POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n".encode()
 TEXTS = ["Hi", "Lamp", "Ana", "Bright."]
 
@@ -22,8 +25,29 @@ TEXTS = ["Hi", "Lamp", "Ana", "Bright."]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
     folder = tmp_path_factory.mktemp("server")
-    with serve(folder / "log", DATABASE_URL=f"sqlite:///{folder / 'test.db'}") as running:
+    url = f"sqlite:///{folder / 'test.db'}"
+    with files_for_many(), serve(folder / "log", DATABASE_URL=url) as running:
         yield running
+
+
+@contextmanager
+def files_for_many() -> Iterator[None]:
+    """Let this process, and a server that it starts, open so many files, if that is allowed."""
+    if sys.platform == "win32":  # which has no such limit
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = MANY + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"{MANY} connections take {needed} open files, and {hard} are allowed here.")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextmanager
@@ -60,8 +84,8 @@ def drip_until_hung_up_on(sockets: list[socket.socket]) -> list[bytes]:
             still_open.register(each, selectors.EVENT_READ)
         while still_open.get_map():
             assert seconds < 30, "the server does not hang up"
-            readable = {key.fd for key, _ in still_open.select(1.0)}
-            for each in [each for each in sockets if each.fileno() in readable]:
+            readable = [socket_of(key) for key, _ in still_open.select(1.0)]
+            for each in readable:
                 some = receive(each)
                 answers[each] += some
                 if not some:
@@ -70,8 +94,13 @@ def drip_until_hung_up_on(sockets: list[socket.socket]) -> list[bytes]:
                 seconds += 1
                 for key in still_open.get_map().values():
                     with suppress(OSError):
-                        os.write(key.fd, b"x")
+                        socket_of(key).send(b"x")
     return [answer for answer in answers.values() if answer]
+
+
+def socket_of(key: selectors.SelectorKey) -> socket.socket:
+    assert isinstance(key.fileobj, socket.socket)
+    return key.fileobj
 
 
 def receive(connection: socket.socket) -> bytes:
@@ -82,9 +111,16 @@ def receive(connection: socket.socket) -> bytes:
         return b""
 
 
+@contextmanager
+def customer_of(server: Uvicorn) -> Iterator[Customer]:
+    """Connect a customer, who waits for long: how fast the machine is does not matter here."""
+    with httpx.Client(base_url=server.base_url, trust_env=False, timeout=60) as client:
+        assert client.get("/healthz").status_code == 200
+        yield Customer(Simulator(client))
+
+
 def converse(server: Uvicorn) -> list[str]:
-    with httpx.Client(base_url=server.base_url, trust_env=False, timeout=15) as client:
-        customer = Customer(Simulator(client))
+    with customer_of(server) as customer:
         return [customer.says(text) for text in TEXTS]
 
 
@@ -97,12 +133,15 @@ ANSWERS = [
 
 
 def test_500_dripping_bodies_keep_nobody_waiting_and_are_hung_up_on(server: Uvicorn) -> None:
-    with connections(server, MANY, HEAD + b"Content-Length: 100000\r\n") as sockets:
+    head = HEAD + b"Content-Length: 100000\r\n"
+    with customer_of(server) as customer, connections(server, MANY, head) as sockets:
         for each in sockets:  # from here on the body's deadline runs
             each.sendall(b"\r\nF")
-        assert converse(server) == ANSWERS
-        assert sum(map(is_waiting, sockets)) == MANY
+        said = [customer.says(TEXTS[0])]
+        assert sum(map(is_waiting, sockets)) == MANY, "answered after the first was hung up on"
+        said += [customer.says(text) for text in TEXTS[1:]]
         answers = drip_until_hung_up_on(sockets)
+    assert said == ANSWERS
     assert answers  # of some, as a reset may overtake an answer
     assert {answer.partition(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 408 Request Timeout"}
 
@@ -138,6 +177,41 @@ def test_a_body_without_end_is_hung_up_on(server: Uvicorn, head: bytes) -> None:
                 sent += len(part)
         assert sent < 1 << 30
     assert converse(server) == ANSWERS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much memory a process has, Linux tells")
+@pytest.mark.parametrize(
+    ("head", "answer"),
+    [
+        pytest.param(HEAD.replace(b"/webhook", b"/nowhere"), b"404 Not Found", id="no-such-path"),
+        pytest.param(HEAD.replace(b"POST", b"PUT"), b"405 Method Not Allowed", id="wrong-method"),
+        pytest.param(HEAD + b"Origin: https://evil.example\r\n", b"403 Forbidden", id="origin"),
+        pytest.param(
+            HEAD.replace(b"POST /webhook", b"DELETE /api/reviews/1").replace(b"localhost", b"x"),
+            b"401 Unauthorized",
+            id="no-key",
+        ),
+        pytest.param(HEAD.replace(b"POST /webhook", b"GET /healthz"), b"200 OK", id="needs-none"),
+    ],
+)
+def test_a_body_that_goes_on_after_its_answer_is_thrown_away(
+    server: Uvicorn, head: bytes, answer: bytes
+) -> None:
+    """Who asks for no form is answered before the body comes; uvicorn keeps nothing of it then."""
+    with connections(server, 1, head + b"Content-Length: 1000000000000\r\n\r\n") as [connection]:
+        connection.settimeout(30)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 " + answer)
+        megabytes_before = megabytes_of(server)
+        for _ in range(2 * MEGABYTES_SENT):
+            connection.sendall(b"x" * 0x80000)
+        assert converse(server) == ANSWERS
+        assert megabytes_of(server) - megabytes_before < MEGABYTES_SENT / 4
+
+
+def megabytes_of(server: Uvicorn) -> float:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
 
 
 def test_beyond_its_limit_a_server_refuses_and_then_goes_on(
