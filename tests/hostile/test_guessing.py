@@ -1,6 +1,7 @@
 """Who guesses the key is slowed down, and who has it never is."""
 
 import hmac
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,20 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def production(production: TestClient) -> TestClient:
+    """A production app whose clock for guesses stands still: a slow machine gives none back."""
+    app: Any = production.app
+    app.state.access = replace(app.state.access, guesses=Guesses(Clock()))
+    return production
+
+
 def test_after_ten_wrong_keys_none_from_there_is_looked_at(production: TestClient) -> None:
     guesser = come_from(production, GUESSER)
     assert [ask(guesser, WRONG) for _ in range(12)] == [401] * 10 + [429] * 2
     refused = guesser.get("/api/reviews", headers=RIGHT)
     assert refused.status_code == 429
-    assert 1 <= int(refused.headers["retry-after"]) <= Guesses.SECONDS_EACH
+    assert refused.headers["retry-after"] == "6"
     assert refused.json() == {"detail": "Too many wrong keys."}
 
 
@@ -99,15 +108,19 @@ def test_behind_a_proxy_that_does_not_tell_from_where_nobody_is_locked_out(
 def test_behind_a_proxy_that_tells_from_where_each_address_has_its_own_guesses(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    with serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY=KEY) as server:
+    with (
+        serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY=KEY) as server,
+        httpx.Client(base_url=server.base_url, trust_env=False, timeout=60) as proxy,
+    ):
 
         def ask_through_proxy(peer: str, key: dict[str, str]) -> int:
             told = {"X-Forwarded-For": f"192.0.2.1, {peer}", **key}  # the first is the client's own
-            url = f"{server.base_url}/api/stats"
-            return httpx.get(url, headers=told, trust_env=False).status_code
+            return proxy.get("/api/stats", headers=told).status_code
 
-        assert [ask_through_proxy(GUESSER, WRONG) for _ in range(11)] == [401] * 10 + [429]
-        assert ask_through_proxy(GUESSER, RIGHT) == 429
+        assert [ask_through_proxy(GUESSER, WRONG) for _ in range(10)] == [401] * 10
+        # The clock is real here: on a slow machine a guess may have come back meanwhile.
+        assert 429 in (ask_through_proxy(GUESSER, WRONG) for _ in range(100))
+        assert ask_through_proxy(OWNER, WRONG) == 401
         assert ask_through_proxy(OWNER, RIGHT) == 200
 
 
