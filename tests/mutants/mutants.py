@@ -241,4 +241,25 @@ MUTANTS = [
         "tests/test_access.py",
         sign="test_production_stays_shut_without_the_key",
     ),
+    Mutant(
+        "a signed form cut anew is another message",
+        "whatsapp.py",
+        'if any(sid != form.get("MessageSid") for sid in _SIGNED_SID.findall(signed)):',
+        "if False:",
+        "tests/hostile/test_resplitting.py",
+    ),
+    Mutant(
+        "a connection stays open whose body was left unread",
+        "forms.py",
+        'detail, headers={"Connection": "close"})',
+        "detail)",
+        "tests/hostile/test_sockets.py",
+    ),
+    Mutant(
+        "a guesser is never slowed down",
+        "access.py",
+        "return max(0, math.ceil(left))",
+        "return 0",
+        "tests/hostile/test_guessing.py",
+    ),
 ]
