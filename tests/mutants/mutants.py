@@ -247,6 +247,7 @@ MUTANTS = [
         'if any(sid != form.get("MessageSid") for sid in _SIGNED_SID.findall(signed)):',
         "if False:",
         "tests/hostile/test_resplitting.py",
+        sign="test_words_that_hold_fields_make_no_other_message_of_a_signed_one",
     ),
     Mutant(
         "a connection stays open whose body was left unread",
@@ -254,6 +255,7 @@ MUTANTS = [
         'detail, headers={"Connection": "close"})',
         "detail)",
         "tests/hostile/test_sockets.py",
+        sign="hung_up_on",
     ),
     Mutant(
         "a guesser is never slowed down",
@@ -261,5 +263,6 @@ MUTANTS = [
         "return max(0, math.ceil(left))",
         "return 0",
         "tests/hostile/test_guessing.py",
+        sign="test_after_ten_wrong_keys_none_from_there_is_looked_at",
     ),
 ]
