@@ -196,3 +196,22 @@ def test_the_command_compares_with_a_witness(
     missing = check_data(sqlite_url, "--witness", str(tmp_path / "missing"))
     assert missing.returncode == 1
     assert missing.stderr.startswith("The witness can't be read: ")
+
+
+@pytest.mark.usefixtures("twilio")
+def test_the_command_insists_on_the_idle_time_where_it_is_to_be_strict(
+    database: Database, database_url: str
+) -> None:
+    begin_anew(database, timedelta(hours=23))
+    assert check_data(database_url).returncode == 0
+    strict = check_data(database_url, "--strict")
+    assert strict.returncode == 1
+    assert strict.stdout == "conversation SM6 began while another could still have gone on\n"
+
+
+def test_a_status_that_twilio_does_not_have_counts_for_nothing(
+    database: Database, twilio: Simulator
+) -> None:
+    twilio.witness.note_status("SM1", "eaten")
+    twilio.witness.note_status("SM5", "eaten")
+    assert check(database, witness=twilio.witness).problems == []

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.campaign import publish
 from tests.simulation.playing import open_theatre, play, play_one, replay, stage
 from tests.simulation.schedule import Outcome
-from tests.simulation.shrink import shrink
+from tests.simulation.shrink import shrink, without_calm_end
 
 AT_ONCE = 50
 
@@ -34,8 +34,8 @@ def kinds(outcome: Outcome) -> set[str]:
 
 def tell(outcome: Outcome) -> None:
     say("\n".join([*outcome.story, *(f"wrong: {problem}" for problem in outcome.problems)]))
-    choices = ",".join(map(str, outcome.choices)).rstrip(",0") or "0"
-    say(f"\nTo see it again: python -m tests.simulation --play {choices}")
+    choices = without_calm_end(outcome.choices) or [0]
+    say(f"\nTo see it again: python -m tests.simulation --play {','.join(map(str, choices))}")
 
 
 def say(line: str) -> None:

@@ -37,6 +37,10 @@ def shrink(choices: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> li
                 if place < len(best) and better([*best[:place], smaller, *best[place + 1 :]]):
                     improved = True
                     break
-    while best and best[-1] == 0:
-        best.pop()
-    return best
+    return without_calm_end(best)
+
+
+def without_calm_end(choices: Sequence[int]) -> list[int]:
+    """Leave out the last choices, those that are 0: they are made where none are given."""
+    end = max((place for place, choice in enumerate(choices, 1) if choice), default=0)
+    return [*choices[:end]]

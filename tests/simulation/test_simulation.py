@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.choices import Choices
 from tests.simulation.playing import stage
 from tests.simulation.schedule import Theatre
-from tests.simulation.shrink import shrink
+from tests.simulation.shrink import shrink, without_calm_end
 
 CHUNK = 50
 SCHEDULES = 2_000
@@ -49,3 +49,10 @@ def test_a_failing_schedule_is_shrunk_to_what_makes_it_fail() -> None:
         return sum(choice >= 2 for choice in choices) >= 2
 
     assert shrink(made, fails) == [2, 2]
+
+
+def test_a_story_is_the_same_without_its_calm_end(theatre: Theatre) -> None:
+    outcome = theatre.play(Choices(7))
+    shorter = without_calm_end([*outcome.choices, 20, 0, 0])
+    assert shorter == [*outcome.choices, 20]
+    assert theatre.play(Choices(given=without_calm_end(outcome.choices))) == outcome

@@ -39,7 +39,7 @@ def main() -> None:
                 sys.stdout.flush()
     sys.stdout.write(f"{counts.total()} in all\n")
     if options.publish:
-        figures = {"faults at a system call": counts.total(), **counts}
+        figures = {"faults at a system call": counts.total(), **+counts}
         publish("system calls", "python -m tests.system_calls", figures)
 
 
