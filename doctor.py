@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -30,7 +30,6 @@ from settings import Settings, SettingsError
 from simulator import ACCOUNT_SID, Simulator, new_sid
 
 ENOUGH_BYTES = 200_000_000
-MOST_SKEW = timedelta(seconds=1)
 ASKING_SECONDS = 15.0
 REFUSED = (
     "PUBLIC_URL must be what Twilio calls, to the letter, and TWILIO_AUTH_TOKEN what the service"
@@ -161,7 +160,7 @@ def _look_at_clock(database: Database) -> Iterator[Finding]:
                 LoggedMessage.erased_at.is_(None)
             )
         )
-    if newest is not None and newest > utc_now() + MOST_SKEW:
+    if newest is not None and newest > utc_now() + message_log.MOST_SKEW:
         yield problem(
             "clock",
             f"the newest message was logged at {newest:%Y-%m-%d %H:%M:%S} UTC, which is to come",
@@ -173,7 +172,7 @@ def _look_at_clock(database: Database) -> Iterator[Finding]:
 
 def _compare_clocks(whose: str, theirs: datetime, before: datetime, after: datetime) -> Finding:
     """Compare with a time that was read somewhere between two times of ours."""
-    if before - MOST_SKEW <= theirs <= after + MOST_SKEW:
+    if before - message_log.MOST_SKEW <= theirs <= after + message_log.MOST_SKEW:
         return Finding("clock", f"agrees with {whose}'s")
     skew = (theirs - before).total_seconds()
     return problem(

@@ -4,7 +4,7 @@ import hmac
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -22,6 +22,9 @@ END = "end-"
 
 FORGOTTEN = "forgotten-"
 """How a pseudonym begins."""
+
+MOST_SKEW = timedelta(seconds=1)
+"""How far the clocks of workers may be apart: messages within that have no certain order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,24 +190,35 @@ def rebuild_conversations(
 def find_ends(
     connection: Connection, conversations: Mapping[str, Conversation]
 ) -> dict[str, Conversation]:
-    """Pick those contacts' conversations that end in the log where they think they do."""
+    """Pick those contacts' conversations that end in the log where they think they do.
+
+    Another store may have gone on with one meanwhile, or with a later one of the same contact.
+    """
     ends = {(c.id, c.position) for c in conversations.values()}
     if not ends:
         return {}
     next_places = {(id_, position + 1) for id_, position in ends}
     rows = connection.execute(
-        sa.select(LoggedMessage.conversation_id, LoggedMessage.position).where(
+        sa.select(
+            LoggedMessage.conversation_id, LoggedMessage.position, LoggedMessage.received_at
+        ).where(
             sa.tuple_(LoggedMessage.conversation_id, LoggedMessage.position).in_(
                 [*ends, *next_places]
             ),
         )
     )
-    logged = {(row.conversation_id, row.position) for row in rows}
+    logged = {(row.conversation_id, row.position): row.received_at for row in rows}
+    latest = {
+        row.contact_number: row.received_at
+        for row in _find_latest(connection, conversations.keys())
+    }
     return {
         contact: conversation
         for contact, conversation in conversations.items()
-        if (conversation.id, conversation.position) in logged
+        if (end := logged.get((conversation.id, conversation.position))) is not None
         and (conversation.id, conversation.position + 1) not in logged
+        and contact in latest
+        and end > latest[contact] - MOST_SKEW
     }
 
 

@@ -7,7 +7,7 @@ the block raises, nothing is committed and nothing published.
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -54,8 +54,14 @@ class Store(Protocol):
         """Let go of what `open` took."""
 
 
+CONTACTS_AT_ONCE = 500
+
+
 class DatabaseStore:
-    """Conversations in the log's own transaction: they can't differ from it, whatever crashes."""
+    """Conversations in the log's own transaction: they can't differ from it, whatever crashes.
+
+    What another store has gone on with, before this one was chosen again, is mended at `open`.
+    """
 
     def __init__(
         self,
@@ -66,7 +72,22 @@ class DatabaseStore:
         self._database, self._ttl, self._clock = database, ttl, clock
 
     def open(self) -> None:
-        self._database.migrate()
+        with self._database.read() as connection:
+            left = connection.scalars(
+                sa.select(UnfinishedConversation.contact_number).where(
+                    UnfinishedConversation.updated_at >= self._clock() - self._ttl
+                )
+            ).all()
+        for place in range(0, len(left), CONTACTS_AT_ONCE):
+            self._mend(left[place : place + CONTACTS_AT_ONCE])
+
+    def _mend(self, contacts: Sequence[str]) -> None:
+        with self.hold(contacts, claim=lambda: None) as held:
+            stands = {c: told for c, told in held.conversations.items() if told is not None}
+            overtaken = stands.keys() - message_log.find_ends(held.connection, stands).keys()
+            held.conversations.update(
+                message_log.rebuild_conversations(held.connection, overtaken, held.idle_since)
+            )
 
     def close(self) -> None:
         pass
