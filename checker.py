@@ -5,16 +5,17 @@ Safe to run while serving: it reads one snapshot and writes nothing.
 
 import argparse
 import sys
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 import message_log
 import schema
@@ -29,6 +30,9 @@ from whatsapp import STATUSES
 from witness import Witness
 
 CONVERSATIONS_AT_ONCE = 500
+
+UNREADABLE = (TypeError, ValueError, ArithmeticError, DataError)
+"""What reading raises where somebody has put another kind of value into a column."""
 
 
 @dataclass(slots=True)
@@ -60,76 +64,86 @@ def check(
         if not database.is_sqlite:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-        for batch in _conversations(connection):
-            _check_batch(connection, batch, kept_since, kept_for, findings)
-        findings.problems += whole_log.problems(connection, kept_for)
+        for ids in _conversations(connection):
+            _check_all(connection, ids, kept_since, kept_for, findings)
+        try:
+            findings.problems += whole_log.problems(connection, kept_for)
+        except UNREADABLE as error:
+            kind = type(error).__name__
+            findings.problems.append(
+                f"what conversations have to do with each other can't be read: {kind}"
+            )
         if witness is not None:
             findings.problems += _contradicted(connection, witness)
         findings.reviews = connection.scalar(sa.select(sa.func.count(Review.id))) or 0
     return findings
 
 
-def _conversations(connection: Connection) -> Iterator[dict[str, list[Row[Any]]]]:
-    """Read the log some conversations at a time, their messages in order."""
-    last = ""
-    while True:
-        ids = connection.scalars(
-            sa.select(LoggedMessage.conversation_id)
-            .where(LoggedMessage.conversation_id > last)
-            .distinct()
-            .order_by(LoggedMessage.conversation_id)
-            .limit(CONVERSATIONS_AT_ONCE)
-        ).all()
-        if not ids:
-            return
-        rows = connection.execute(
-            sa.select(LoggedMessage)
-            .where(LoggedMessage.conversation_id.in_(ids))
-            .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
-        )
-        batch: dict[str, list[Row[Any]]] = defaultdict(list)
-        for row in rows:
-            batch[row.conversation_id].append(row)
-        yield batch
-        last = ids[-1]
+def _conversations(connection: Connection) -> Iterator[Sequence[str]]:
+    """Read the names of the log's conversations, some at a time."""
+    names = sa.select(LoggedMessage.conversation_id).distinct()
+    names = names.order_by(LoggedMessage.conversation_id).limit(CONVERSATIONS_AT_ONCE)
+    ids = connection.scalars(names).all()
+    while ids:
+        yield ids
+        ids = connection.scalars(names.where(LoggedMessage.conversation_id > ids[-1])).all()
 
 
-def _check_batch(
+def _check_all(
     connection: Connection,
-    batch: dict[str, list[Row[Any]]],
+    ids: Sequence[str],
     kept_since: datetime | None,
     kept_for: timedelta | None,
     findings: Findings,
 ) -> None:
-    reviews = {
-        row.conversation_id: row
-        for row in connection.execute(sa.select(Review).where(Review.conversation_id.in_(batch)))
-    }
-    ends = {
-        row.conversation_id: row
-        for row in connection.execute(
-            sa.select(UnfinishedConversation).where(
-                UnfinishedConversation.conversation_id.in_(batch)
-            )
-        )
-    }
-    for conversation_id, rows in batch.items():
-        findings.conversations += 1
-        findings.messages += len(rows)
-        if any(row.erased_at is not None for row in rows):
-            continue
-        review, end = reviews.get(conversation_id), ends.get(conversation_id)
-        wrong = [*differences(rows, review, end, kept_for)]
+    """Check conversations at once or, where something can't be read, one after another."""
+    try:
+        problems, messages = _check_batch(connection, ids, kept_since, kept_for)
+    except UNREADABLE as error:
+        if len(ids) > 1:
+            for id_ in ids:
+                _check_all(connection, [id_], kept_since, kept_for, findings)
+            return
+        problems, messages = [f"conversation {ids[0]} can't be read: {type(error).__name__}"], 0
+    findings.problems += problems
+    findings.conversations += len(ids)
+    findings.messages += messages
+
+
+def _check_batch(
+    connection: Connection,
+    ids: Sequence[str],
+    kept_since: datetime | None,
+    kept_for: timedelta | None,
+) -> tuple[list[str], int]:
+    """Return the problems of conversations, and how many messages they have."""
+    logged = connection.execute(
+        sa.select(LoggedMessage)
+        .where(LoggedMessage.conversation_id.in_(ids))
+        .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
+    ).all()
+    reviews = _by_conversation(connection, Review, ids)
+    ends = _by_conversation(connection, UnfinishedConversation, ids)
+    problems = []
+    for id_, group in groupby(logged, attrgetter("conversation_id")):
+        rows, end = [*group], ends.get(id_)
+        wrong = [*differences(rows, reviews.get(id_), end, kept_for)]
         if kept_since is not None and end is None:
             wrong += _missed(connection, rows, kept_since)
-        findings.problems += [f"conversation {conversation_id} {problem}" for problem in wrong]
+        problems += [f"conversation {id_} {problem}" for problem in wrong]
+    return problems, len(logged)
+
+
+def _by_conversation(connection: Connection, table: Any, ids: Sequence[str]) -> dict[str, Row[Any]]:
+    rows = connection.execute(sa.select(table).where(table.conversation_id.in_(ids)))
+    return {row.conversation_id: row for row in rows}
 
 
 def _missed(
     connection: Connection, rows: Sequence[Row[Any]], kept_since: datetime
 ) -> Iterator[str]:
     """Say that an unfinished conversation has no row, unless its contact has gone on without it."""
-    if rows[-1].finished or rows[-1].received_at < kept_since:
+    if rows[-1].finished or rows[-1].erased_at or rows[-1].received_at < kept_since:
         return
     later = sa.select(LoggedMessage.message_sid).where(
         LoggedMessage.contact_number == rows[-1].contact_number,

@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
+from message_log import MOST_SKEW
 from models import LoggedMessage, Review, UnfinishedConversation
 from replayed import GRACE
+from reviews import PENDING
+from whatsapp import STATUSES
 
 
 def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str]:
     """Yield a sentence for everything that is wrong; `kept_for` as `checker.check` has it."""
     yield from _without_log(connection)
     yield from _not_the_latest(connection)
+    yield from _interleaved(connection)
+    yield from _unknown_statuses(connection)
     yield from _doubled(connection)
     if kept_for is not None:
         yield from _begun_too_early(connection, kept_for)
@@ -41,19 +47,61 @@ def _without_log(connection: Connection) -> Iterator[str]:
 
 
 def _not_the_latest(connection: Connection) -> Iterator[str]:
+    any_ = aliased(LoggedMessage)
     latest = (
-        sa.select(LoggedMessage.conversation_id)
-        .where(LoggedMessage.contact_number == UnfinishedConversation.contact_number)
-        .order_by(LoggedMessage.received_at.desc(), LoggedMessage.position.desc())
-        .limit(1)
+        sa.select(sa.func.max(any_.received_at))
+        .where(any_.contact_number == UnfinishedConversation.contact_number)
         .scalar_subquery()
     )
-    for conversation_id in connection.scalars(
-        sa.select(UnfinishedConversation.conversation_id).where(
-            UnfinishedConversation.conversation_id != latest
+    ends = sa.select(
+        UnfinishedConversation.conversation_id,
+        LoggedMessage.received_at,
+        sa.type_coerce(latest, LoggedMessage.received_at.type),
+    ).join(
+        LoggedMessage,
+        (LoggedMessage.conversation_id == UnfinishedConversation.conversation_id)
+        & (LoggedMessage.position == UnfinishedConversation.position),
+    )
+    for conversation_id, ended, latest_at in connection.execute(ends):
+        if latest_at is not None and latest_at - ended > MOST_SKEW:
+            yield f"conversation {conversation_id} has a row, but its contact has written another"
+
+
+def _interleaved(connection: Connection) -> Iterator[str]:
+    """Find conversations that went on when their contact had begun another."""
+
+    def of_the_one_before(column: Any) -> Any:
+        order = (LoggedMessage.received_at, LoggedMessage.position)
+        before = sa.func.lag(column).over(partition_by=LoggedMessage.contact_number, order_by=order)
+        return sa.type_coerce(before, column.type)
+
+    messages = (
+        sa.select(
+            LoggedMessage.conversation_id,
+            LoggedMessage.position,
+            LoggedMessage.received_at,
+            of_the_one_before(LoggedMessage.conversation_id).label("conversation_before"),
+            of_the_one_before(LoggedMessage.received_at).label("received_before"),
+        )
+        .where(LoggedMessage.erased_at.is_(None))
+        .subquery()
+    )
+    later = sa.select(
+        messages.c.conversation_id, messages.c.received_at, messages.c.received_before
+    ).where(messages.c.position > 1, messages.c.conversation_id != messages.c.conversation_before)
+    for conversation_id, received_at, received_before in connection.execute(later):
+        if received_at - received_before > MOST_SKEW:
+            yield f"conversation {conversation_id} went on when its contact had begun another"
+
+
+def _unknown_statuses(connection: Connection) -> Iterator[str]:
+    for review_id in connection.scalars(
+        sa.select(Review.id).where(
+            Review.status.not_in([PENDING, *STATUSES]),
+            ~Review.conversation_id.startswith("legacy-"),
         )
     ):
-        yield f"conversation {conversation_id} has a row, but its contact has begun another since"
+        yield f"review {review_id} has a status that there is not"
 
 
 def _doubled(connection: Connection) -> Iterator[str]:

@@ -36,7 +36,7 @@ ALLOWED = {
     "recorder": "conversation database stores reviews message_log entry waiting_room",
     "collector": "conversation database schema stores recorder entry waiting_room",
     "replayed": "conversation message_log",
-    "whole_log": "models replayed",
+    "whole_log": "message_log models replayed reviews whatsapp",
     "checker": "models database schema message_log replayed settings whatsapp whole_log witness",
     "signature": "",
     "forms": "",

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from checker import Findings, check
 from database import Database, open_database, utc_now
 from main import create_app
-from models import UnfinishedConversation
+from models import LoggedMessage, UnfinishedConversation
 from settings import Settings
 from simulator import Customer, Simulator, message_form
 from tests.servers import ROOT
@@ -35,9 +35,13 @@ def play(client: TestClient, database: Database) -> None:
     """Let Ana finish SMana1, and Bo give SMold1 up and get as far as his name in SMbo1."""
     say(client, ANA, "SMana", "Hi", "Zanzibar lamp", "", "Wilhelmina", "Xylophones!")
     say(client, BO, "SMold", "Hi", "Zanzibar cup")
+    long_ago = utc_now() - timedelta(days=9)
     with database.write() as connection:
+        connection.execute(sa.update(UnfinishedConversation).values(updated_at=long_ago))
         connection.execute(
-            sa.update(UnfinishedConversation).values(updated_at=utc_now() - timedelta(days=9))
+            sa.update(LoggedMessage)
+            .where(LoggedMessage.contact_number == BO)
+            .values(received_at=long_ago)
         )
     say(client, BO, "SMbo", "Hi", "Zanzibar lamp", "Wilhelmina")
 
@@ -102,6 +106,7 @@ OF_ANA = "WHERE conversation_id = 'SMana1'"
 OF_BO = "WHERE conversation_id = 'SMbo1'"
 NOT_THE_END = "conversation SMbo1 has a row among conversations that is not the log's end"
 DIFFERS = "conversation SMana1 has a review 1 that differs from its replay"
+UNREADABLE = "conversation SMana1 can't be read: "
 
 
 @pytest.mark.parametrize(
@@ -178,13 +183,43 @@ DIFFERS = "conversation SMana1 has a review 1 that differs from its replay"
         (
             "UPDATE conversations SET conversation_id = 'SMold1', state = 'ASK_REVIEW',"
             " product_name = 'Zanzibar cup', user_name = '', position = 2",
-            "conversation SMold1 has a row, but its contact has begun another since",
+            "conversation SMold1 has a row, but its contact has written another",
         ),
         (
             NEW_ROW.format(ANA, "SMana1"),
             "conversation SMana1 has a row among conversations that is not the log's end",
         ),
         (NEW_ROW.format("+1", "SMnew"), "conversation SMnew has a row and no messages in the log"),
+        (
+            f"UPDATE conversations SET updated_at = '2026-01-01 00:00:00.000000' {OF_BO}",
+            "conversation SMbo1 has a row among conversations with another time than the log's end",
+        ),
+        # whatever it takes
+        (f"UPDATE messages SET conversation_id = '' {OF_ANA}", "conversation  was not opened by"),
+        ("UPDATE reviews SET status = 'tampered'", "review 1 has a status that there is not"),
+        (
+            "UPDATE messages SET rules = 99 WHERE message_sid = 'SMana2'",
+            "conversation SMana1 has a reply to SMana2 by rules that this program does not know",
+        ),
+        (
+            "UPDATE messages SET received_at = '2026-01-01 00:00:00.000000'"
+            " WHERE message_sid = 'SMana3'",
+            "conversation SMana1 has messages that are older than those before them",
+        ),
+        (
+            "UPDATE messages SET received_at = '2126-01-01 00:00:00.000000'"
+            " WHERE message_sid = 'SMold2'",
+            "conversation SMold1 went on when its contact had begun another",
+        ),
+        # values that can't be read
+        ("UPDATE messages SET body = x'00ff' WHERE message_sid = 'SMana5'", UNREADABLE),
+        ("UPDATE messages SET media = '[1,' WHERE message_sid = 'SMana5'", UNREADABLE),
+        ("UPDATE messages SET received_at = 5 WHERE message_sid = 'SMana5'", UNREADABLE),
+        ("UPDATE reviews SET created_at = 'tampered'", UNREADABLE),
+        (
+            "UPDATE messages SET received_at = 'tampered' WHERE message_sid = 'SMbo3'",
+            "what conversations have to do with each other can't be read: ValueError",
+        ),
     ],
 )
 def test_what_was_changed_behind_the_program_is_found(
@@ -221,15 +256,43 @@ def test_a_row_is_not_missed_once_the_conversation_is_over(played: Database) -> 
     assert check(played, kept_since=utc_now()).problems == []
 
 
-def test_erased_conversations_are_passed_over(played: Database) -> None:
-    with played.write() as connection:
-        for sql in (
-            "UPDATE messages SET body = '', reply = '', media = '[]', erased_at = received_at",
-            "DELETE FROM reviews",
-            "DELETE FROM conversations",
-        ):
-            assert connection.exec_driver_sql(sql).rowcount
-    assert look(played).problems == []
+ERASE = (
+    "UPDATE messages SET body = '', reply = '', media = '[]', erased_at = received_at",
+    "DELETE FROM conversations",
+)
+
+
+def test_a_review_may_outlive_its_erased_words_or_go_with_them(played: Database) -> None:
+    for sql in (*ERASE, "DELETE FROM reviews"):
+        run_sql(played, sql)
+        assert sql == ERASE[0] or look(played).problems == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("UPDATE messages SET erased_at = NULL WHERE message_sid = 'SMana5'", "is erased in part"),
+        (f"UPDATE messages SET body = 'x' {OF_ANA}", "is marked as erased and has words"),
+        (f"UPDATE messages SET finished = 0 {OF_ANA}", "is unfinished, and has review 1"),
+        ("DELETE FROM messages WHERE message_sid = 'SMana2'", "has a gap in its messages"),
+        (f"UPDATE reviews SET contact_number = '{BO}'", "has a review 1 of another contact or"),
+        ("UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000'", "has a review 1 of an"),
+    ],
+)
+def test_of_an_erased_conversation_what_is_left_must_be_right(
+    played_on_sqlite: Database, sql: str, problem: str
+) -> None:
+    for statement in (*ERASE, sql):
+        run_sql(played_on_sqlite, statement)
+    [found] = look(played_on_sqlite).problems
+    assert found.startswith(f"conversation SMana1 {problem}")
+
+
+def test_a_row_of_an_erased_conversation_is_found(played: Database) -> None:
+    run_sql(played, ERASE[0])
+    assert look(played).problems == [
+        "conversation SMbo1 is erased and has a row among conversations"
+    ]
 
 
 def test_replies_under_other_rules_are_not_judged_by_todays(played: Database) -> None:
