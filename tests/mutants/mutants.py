@@ -265,4 +265,20 @@ MUTANTS = [
         "tests/hostile/test_guessing.py",
         sign="test_after_ten_wrong_keys_none_from_there_is_looked_at",
     ),
+    Mutant(
+        "rows that another store has gone past are gone on with",
+        "stores.py",
+        "overtaken = stands.keys() - message_log.find_ends(held.connection, stands).keys()",
+        "overtaken: set[str] = set()",
+        "tests/test_change_of_store.py",
+        sign="test_a_conversation_is_over_when_another_was_finished_since",
+    ),
+    Mutant(
+        "what Redis says is believed although the log has a later conversation",
+        "message_log.py",
+        "        and end > latest[contact] - MOST_SKEW\n",
+        "",
+        "tests/test_change_of_store.py",
+        sign="test_a_conversation_is_over_when_another_was_finished_since",
+    ),
 ]
