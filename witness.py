@@ -4,6 +4,8 @@
 """
 
 import json
+import os
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,30 +39,48 @@ class Witness:
             self.statuses[conversation_id].add(status)
 
     def save(self, file: Path) -> None:
-        """Write a JSON object a line, UTF-8."""
-        lines: list[object] = [
-            {"message_sid": sid, "answers": answers} for sid, answers in self.answers.items()
-        ]
-        lines += [
-            {"conversation_id": id_, "statuses": sorted(told)}
-            for id_, told in self.statuses.items()
-        ]
-        file.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        """Write a JSON object a line, UTF-8, for the owner alone: replies repeat names."""
+        with self._lock:
+            lines: list[object] = [
+                {"message_sid": sid, "answers": answers} for sid, answers in self.answers.items()
+            ]
+            lines += [
+                {"conversation_id": id_, "statuses": sorted(told)}
+                for id_, told in self.statuses.items()
+            ]
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(handle, "w", encoding="utf-8") as opened:
+            opened.writelines(f"{json.dumps(line)}\n" for line in lines)
 
     @classmethod
     def load(cls, file: Path) -> Self:
         """Read what `save` wrote. Raises OSError, or ValueError for anything else."""
         witness = cls()
-        try:
-            for line in file.read_text(encoding="utf-8").splitlines():
-                told = json.loads(line)
-                if "message_sid" in told:
-                    witness.answers[told["message_sid"]] += told["answers"]
-                else:
-                    witness.statuses[told["conversation_id"]] |= {*told["statuses"]}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file} is no record of answers: {error!r}") from None
+        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+            try:
+                if line:
+                    witness._read(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{file}: line {number} is no record ({error})") from None
+        if not witness.answers:  # an empty file would agree with everything
+            raise ValueError(f"{file} has no answers")
         return witness
+
+    def _read(self, told: object) -> None:
+        """Take in what a line of `save` says. Raises ValueError where it is something else."""
+        match told:
+            case {"message_sid": str(id_), "answers": list(answers)}:
+                if not all(answer is None or isinstance(answer, str) for answer in answers):
+                    raise ValueError("an answer is neither text nor null")
+                self.answers[id_] += answers
+            case {"conversation_id": str(id_), "statuses": list(statuses)}:
+                if not all(isinstance(status, str) for status in statuses):
+                    raise ValueError("a status is no text")
+                self.statuses[id_] |= {*statuses}
+            case _:
+                raise ValueError("it has neither a message's answers nor a conversation's statuses")
+        if _NO_ID.search(id_):
+            raise ValueError("its id has a character that no database takes")
 
     def contradictions(self, replies: Mapping[str, str | None]) -> Iterator[str]:
         """Compare answers with the log's `replies`, by SID; None stands for words since erased.
@@ -94,3 +114,7 @@ class Witness:
                     f"conversation {conversation_id} has a review with status {status}, and"
                     f" {highest} was acknowledged"
                 )
+
+
+_NO_ID = re.compile("[\0\ud800-\udfff]")
+"""NUL and lone surrogates, which PostgreSQL and its driver refuse."""

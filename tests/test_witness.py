@@ -1,6 +1,7 @@
 """What clients were told, against the log: any sentence that is not the log's is found."""
 
 import os
+import stat
 import subprocess
 import sys
 from datetime import timedelta
@@ -164,11 +165,56 @@ def test_a_witness_is_written_and_read_again(tmp_path: Path) -> None:
     assert (again.answers, again.statuses) == (witness.answers, witness.statuses)
 
 
-@pytest.mark.parametrize("text", ["Hi!", "[1]", "{}", '{"message_sid": "SM1", "answers": 1}'])
-def test_what_is_no_witness_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "witness").write_text(text)
-    with pytest.raises(ValueError, match=r"no record|Expecting"):
+GOOD = '{"message_sid": "SM1", "answers": ["Hi", null]}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Hi!", "[1]", "{}", "null", "[" * 100_000, '{"message_sid": "SM1"}'),
+        '{"message_sid": "SM1", "answers": 1}',
+        '{"message_sid": "SM1", "answers": "Hi"}',
+        '{"message_sid": "SM1", "answers": [1]}',
+        '{"message_sid": 1, "answers": ["Hi"]}',
+        '{"message_sid": ["SM1"], "answers": ["Hi"]}',
+        '{"message_sid": "SM\\u0000", "answers": ["Hi"]}',
+        '{"message_sid": "SM\\ud800", "answers": ["Hi"]}',
+        '{"conversation_id": 1, "statuses": ["sent"]}',
+        '{"conversation_id": "SM1", "statuses": "sent"}',
+        '{"conversation_id": "SM1", "statuses": [null]}',
+        '{"conversation_id": "SM\\u0000", "statuses": ["sent"]}',
+    ],
+    ids=lambda line: line[:50],
+)
+def test_what_is_no_witness_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "witness").write_text(f"{GOOD}\n{line}\n")
+    with pytest.raises(ValueError, match="line 2 is no record"):
         Witness.load(tmp_path / "witness")
+
+
+@pytest.mark.parametrize("text", ["", "\n", '{"conversation_id": "SM1", "statuses": ["sent"]}\n'])
+def test_a_witness_without_answers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "witness").write_text(text)
+    with pytest.raises(ValueError, match="has no answers"):
+        Witness.load(tmp_path / "witness")
+
+
+def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
+    (tmp_path / "witness").write_text(
+        '{"message_sid": "SM1", "answers": ["a\u2028b"]}', encoding="utf-8"
+    )
+    assert Witness.load(tmp_path / "witness").answers == {"SM1": ["a\u2028b"]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
+def test_a_witness_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "witness"
+    before = os.umask(0o022)
+    try:
+        Witness().save(file)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
