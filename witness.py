@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -98,6 +98,18 @@ class Witness:
                 yield f"message {sid} was answered with the apology and is in the log"
             elif (reply := replies[sid]) is not None and told - {reply}:
                 yield f"message {sid} was answered with other words than the log has"
+
+    def missing(
+        self, found: Collection[str], erased: Collection[str], ranks: Sequence[str]
+    ) -> Iterator[str]:
+        """Say where a status was acknowledged, so that there was a review, and there is none.
+
+        `found` are the conversations that have one. `erased` are those whose words were erased
+        since: their reviews may have been as well.
+        """
+        for conversation_id, told in self.statuses.items():
+            if told & {*ranks} and conversation_id not in found and conversation_id not in erased:
+                yield f"conversation {conversation_id} had a status acknowledged, and has no review"
 
     def lowered(self, statuses: Mapping[str, str], ranks: Sequence[str]) -> Iterator[str]:
         """Compare what was acknowledged with the reviews' statuses, by conversation.

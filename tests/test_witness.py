@@ -17,6 +17,7 @@ from database import Database, utc_now
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator, message_form
 from tests.servers import ROOT
+from whatsapp import STATUSES
 from witness import Witness
 
 ANA = "+15559876543"
@@ -215,6 +216,16 @@ def test_a_witness_is_for_its_owner_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
+    witness = Witness()
+    for conversation_id in ("SM1", "SM2", "SM3"):
+        witness.note_status(conversation_id, "sent")
+    witness.note_status("SM4", "eaten")  # which Twilio does not have
+    assert [*witness.missing({"SM1"}, erased={"SM2"}, ranks=STATUSES)] == [
+        "conversation SM3 had a status acknowledged, and has no review"
+    ]
 
 
 def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
