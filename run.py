@@ -54,6 +54,8 @@ MODULES = {
     "restore": ["backup", "restore"],
 }
 
+FILE_OPTIONS = ["--witness", "--reviews"]
+
 
 def main(arguments: "list[str]") -> int:
     """Do what the first word asks and return the exit code."""
@@ -67,6 +69,8 @@ def main(arguments: "list[str]") -> int:
     word, rest = arguments[0], arguments[1:]
     if word in ("backup", "restore"):
         rest = [file if file.startswith("-") else os.path.join(started_in, file) for file in rest]
+    if word in ("demo", "check-data"):
+        rest = name_files_from(started_in, rest)
     if word in ("help", "-h", "--help"):
         print(HELP)
         return 0
@@ -90,6 +94,24 @@ def main(arguments: "list[str]") -> int:
         return hand_over(*MODULES[word], *rest)
     print(f"run.py does not know the word {word!r}.\n\n{HELP}", file=sys.stderr)
     return 2
+
+
+def name_files_from(folder: str, words: "list[str]") -> "list[str]":
+    """Let the options that name a file mean the one that is seen from `folder`."""
+    named = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, file = word.partition("=")
+        if equals and is_file_option(option):
+            word = f"{option}={os.path.join(folder, file)}"
+        elif is_file_option(before) and not word.startswith("-"):
+            word = os.path.join(folder, word)
+        named.append(word)
+    return named
+
+
+def is_file_option(word: str) -> bool:
+    """Say whether it is one of FILE_OPTIONS, or short for it: argparse takes `--wit` too."""
+    return len(word) > 2 and any(option.startswith(word) for option in FILE_OPTIONS)
 
 
 def serve(options: "list[str]") -> int:
