@@ -88,10 +88,10 @@ def main(arguments: "list[str]") -> int:
     if word in ("chat", "demo"):
         set_up(RUNTIME)
         chosen = os.environ.get("ENVIRONMENT") or "local"
-        return hand_over("terminal", word, *rest, ENVIRONMENT=chosen)
+        return hand_over("command", "terminal", word, *rest, ENVIRONMENT=chosen)
     if word in MODULES:
         set_up(RUNTIME)
-        return hand_over(*MODULES[word], *rest)
+        return hand_over("command", *MODULES[word], *rest)
     print(f"run.py does not know the word {word!r}.\n\n{HELP}", file=sys.stderr)
     return 2
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "simulator": "witness",
     "access": "",
     "run": "",
+    "command": "",
     "reviews": "models database conversation",
     "redis_client": "logs",
     "listing": "models database reviews",
@@ -55,7 +56,7 @@ ALLOWED = {
 }
 """What each room may import of ours; `logs` is open to all but those that import nothing."""
 
-STANDARD_LIBRARY_ONLY = ["conversation", "run"]
+STANDARD_LIBRARY_ONLY = ["conversation", "run", "command"]
 
 
 def imports_of(room: str) -> set[str]:

@@ -35,6 +35,8 @@ print(json.dumps({
     "process": os.getpid(),
     "in_venv": Path(sys.prefix) == Path(os.getcwd(), ".venv"),
 }))
+if name + "_is_interrupted" in os.environ:
+    raise KeyboardInterrupt
 sys.exit(int(os.environ.get(name + "_exits_with", "0")))
 """
 
@@ -44,6 +46,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedP
     """`run.py test` where a set-up was interrupted: .venv is there, pip is not yet."""
     folder = tmp_path_factory.mktemp("installation").resolve()
     shutil.copy(RUN, folder)
+    shutil.copy(RUN.with_name("command.py"), folder)
     folder.joinpath("requirements.txt").touch()
     folder.joinpath("requirements-dev.txt").write_text("-r requirements.txt\n")
     ours = ("terminal", "checker", "doctor", "forgetting", "backup")
@@ -271,6 +274,18 @@ def test_every_check_runs_also_after_one_has_failed(
 
 def test_the_exit_code_passes_through(folder: Path) -> None:
     assert run(folder, "test", env={"pytest_exits_with": "5"}).returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("word", "module"),
+    [
+        *[("chat", "terminal"), ("demo", "terminal"), ("check-data", "checker")],
+        *[("doctor", "doctor"), ("forget", "forgetting"), ("backup", "backup")],
+    ],
+)
+def test_ctrl_c_ends_a_command_without_a_traceback(folder: Path, word: str, module: str) -> None:
+    result = run(folder, word, env={f"{module}_is_interrupted": "yes"})
+    assert (result.returncode, result.stderr) == (130, "")
 
 
 def test_run_py_works_from_another_folder(folder: Path, tmp_path: Path) -> None:
