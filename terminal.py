@@ -20,18 +20,29 @@ from simulator import (
     message_form,
     texts_of,
 )
+from whatsapp import clean
+from witness import Witness
 
 EXAMPLES = FOLDER / "examples" / "reviews.jsonl"
+WORDS = ("product", "name", "review")
 
 
 def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
     """Read reviews to play, a JSON object a line. Raises OSError or ValueError."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    reviews = [json.loads(line) for line in lines if line.strip()]
-    for number, review in enumerate(reviews, start=1):
-        words = ("product", "name", "review")
-        if not isinstance(review, dict) or not all(isinstance(review.get(w), str) for w in words):
-            raise ValueError(f"line {number} is no object with product, name and review")
+    reviews: list[dict[str, str]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            review = json.loads(line)
+            "".join(review[word] for word in WORDS).encode()  # which lone surrogates can't be
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(
+                f"line {number} is no object with the texts product, name and review"
+            ) from None
+        reviews.append(review)
+    if not reviews:
+        raise ValueError("it has no reviews")
     return reviews
 
 
@@ -42,7 +53,7 @@ def chat(twilio: Simulator, contact: str | None) -> None:
     while True:
         try:
             text = input("\nyou: ")
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, KeyboardInterrupt, RuntimeError):  # the last: stdin or stdout is closed
             tell("")
             return
         try:
@@ -61,12 +72,15 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
         contacts[Customer(twilio).contact] = reviews[len(contacts)]
     done = 0
     with ThreadPoolExecutor(customers) as pool:
-        for played in as_completed(
-            pool.submit(play, twilio, contact, review) for contact, review in contacts.items()
-        ):
-            played.result()
-            done += 1
-            tell(f"\r{done} of {len(reviews)} customers have finished", end="")
+        try:
+            for played in as_completed(
+                pool.submit(play, twilio, contact, review) for contact, review in contacts.items()
+            ):
+                played.result()
+                done += 1
+                tell(f"\r{done} of {len(reviews)} customers have finished", end="")
+        finally:  # after Ctrl-C, or where one got no answer, the others need not begin
+            pool.shutdown(wait=False, cancel_futures=True)
     seconds = time.monotonic() - began
     tell(f", {8 * done} deliveries of {4 * done} messages in {seconds:.1f} s.")
     recorded = [
@@ -75,7 +89,7 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
         if review["contact_number"] in contacts
     ]
     wanted = {
-        (contact, review["name"].strip(), review["product"].strip(), review["review"].strip())
+        (contact, clean(review["name"]), clean(review["product"]), clean(review["review"]))
         for contact, review in contacts.items()
     }
     found = {
@@ -98,6 +112,14 @@ def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:
         first, again = customer.sends(form), twilio.deliver(form).text
         if first != again:
             raise NotAnswered(f"a repeated message was answered {again!r}, not {first!r}")
+
+
+def save_witness(witness: Witness, file: Path) -> None:
+    """Write down what every customer was told; exit with a sentence where that can't be."""
+    try:
+        witness.save(file)
+    except OSError as error:
+        sys.exit(f"{file} can't be written: {error.strerror}")
 
 
 def tell(line: str, end: str = "\n") -> None:
@@ -140,13 +162,15 @@ def main() -> None:
         client.get("/healthz").raise_for_status()
         if options.word == "chat":
             chat(twilio, options.contact)
+        elif options.witness is None:
+            demo(twilio, reviews, options.customers)
         else:
+            save_witness(twilio.witness, options.witness)  # sooner than when all has been played
             try:
                 demo(twilio, reviews, options.customers)
             finally:  # what is of use when something went wrong
-                if options.witness is not None:
-                    twilio.witness.save(options.witness)
-                    tell(f"What every customer was told: {options.witness}")
+                save_witness(twilio.witness, options.witness)
+                tell(f"What every customer was told: {options.witness}")
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, NotAnswered) as error:

@@ -52,7 +52,7 @@ ALLOWED = {
     "backup": "checker database schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",
-    "terminal": "settings simulator",
+    "terminal": "settings simulator whatsapp witness",
 }
 """What each room may import of ours; `logs` is open to all but those that import nothing."""
 

@@ -1,0 +1,170 @@
+"""`chat` and `demo`, for people: what they read, write and say where something is wrong."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+import terminal
+from simulator import NotAnswered, Simulator
+from terminal import demo, read_examples
+from tests.servers import ROOT, Uvicorn, serve
+from witness import Witness
+
+GOOD = {"product": "Lamp", "name": "Ana", "review": "Bright."}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
+    folder = tmp_path_factory.mktemp("server")
+    with serve(folder / "log", DATABASE_URL=f"sqlite:///{folder / 'test.db'}") as running:
+        yield running
+
+
+def run(server: Uvicorn, *words: str, stdin: Any = subprocess.DEVNULL) -> tuple[int, str, str]:
+    """Run a command against the server; return its exit code and what it said."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "terminal", *words, "--url", server.base_url],
+        cwd=ROOT,
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def listed(file: Path, *reviews: object) -> Path:
+    file.write_text("".join(f"{json.dumps(review)}\n" for review in reviews), encoding="utf-8")
+    return file
+
+
+# Reviews of one's own
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Hi!", "null", "[]", '"product name review"', "[" * 100_000),
+        '{"product": "Lamp", "name": "Ana"}',
+        '{"product": "Lamp", "name": "Ana", "review": 5}',
+        '{"product": "Lamp", "name": "Ana", "review": "\\ud83d"}',
+    ],
+    ids=lambda line: line[:50],
+)
+def test_a_line_that_is_no_review_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "reviews"
+    file.write_text(f"{json.dumps(GOOD)}\n\n{line}\n")
+    with pytest.raises(ValueError, match="line 3 is no object with the texts product, name and"):
+        read_examples(file)
+
+
+def test_a_line_separator_within_a_review_ends_no_line(tmp_path: Path) -> None:
+    review = {**GOOD, "review": "a\u2028b"}
+    file = tmp_path / "reviews"
+    file.write_text(f"{json.dumps(review, ensure_ascii=False)}\n", encoding="utf-8")
+    assert read_examples(file) == [review]
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_file_without_reviews_is_said_in_a_sentence(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "reviews"
+    file.write_text(text)
+    ran = subprocess.run(
+        [sys.executable, "-m", "terminal", "demo", "--reviews", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (1, f"{file} can't be read: it has no reviews\n")
+
+
+def test_the_demo_compares_with_what_the_edge_makes_of_a_text(
+    local: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    review = {"product": "Lamp\r\nblue", "name": "\x07Ana\0", "review": "\x1f Bright.\ufffe "}
+    demo(Simulator(local), [review], customers=1)
+    assert "All 1 are recorded exactly once" in capsys.readouterr().out
+
+
+def test_where_one_gets_no_answer_the_others_do_not_begin(
+    local: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[str] = []
+
+    def play(_twilio: Simulator, contact: str, _review: object) -> None:
+        began.append(contact)
+        time.sleep(0.01)
+        raise NotAnswered("none")
+
+    monkeypatch.setattr(terminal, "play", play)
+    with pytest.raises(NotAnswered):
+        demo(Simulator(local), [GOOD] * 1000, customers=1)
+    assert len(began) < 1000
+
+
+# The witness of a demo
+
+
+def test_what_every_customer_was_told_is_written_for_the_checker(
+    server: Uvicorn, tmp_path: Path
+) -> None:
+    reviews, file = listed(tmp_path / "reviews", GOOD), tmp_path / "witness"
+    code, said, _ = run(server, "demo", "--reviews", str(reviews), "--witness", str(file))
+    assert code == 0
+    assert said.endswith(f"What every customer was told: {file}\n")
+    assert [len(answers) for answers in Witness.load(file).answers.values()] == [2, 2, 2, 2]
+
+
+def test_a_witness_that_can_be_written_nowhere_is_said_before_all_is_played(
+    server: Uvicorn, tmp_path: Path
+) -> None:
+    for file in (tmp_path, tmp_path / "none" / "witness"):
+        code, said, complained = run(server, "demo", "--witness", str(file))
+        assert (code, said) == (1, "")
+        assert complained.startswith(f"{file} can't be written: ")
+        assert complained.count("\n") == 1
+
+
+# A chat that ends
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell is POSIX's")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "</dev/null"])
+def test_a_chat_without_input_or_output_ends(server: Uvicorn, closed: str) -> None:
+    command = f'exec "$0" -m command terminal chat --url {server.base_url} {closed}'
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable],
+        cwd=ROOT,
+        input="Hi\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell is POSIX's")
+@pytest.mark.parametrize("environment", ["LC_ALL=C", "PYTHONIOENCODING=ascii", "LC_ALL=C.UTF-8"])
+def test_a_chat_goes_on_after_bytes_that_are_no_text(server: Uvicorn, environment: str) -> None:
+    ran = subprocess.run(
+        [
+            *("/usr/bin/env", environment, sys.executable, "-m", "command"),
+            *("terminal", "chat", "--url", server.base_url),
+        ],
+        cwd=ROOT,
+        input=b"Hi\n\xff\xfe \xe6\x97\xa5\nAna\n",
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout.count(b"bot: ") == 3
