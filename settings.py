@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -49,6 +49,8 @@ def _database_url(url: str) -> str:
         raise ValueError(
             "is not a database URL such as postgresql://user:password@host/name"
         ) from None
+    if "\0" in unquote(url):
+        raise ValueError("has a NUL in it (%00), which no name can have")
     backend = parsed.get_backend_name()
     if backend not in {"sqlite", "postgresql", "postgres"}:
         raise ValueError(

@@ -265,6 +265,7 @@ def test_a_database_url_is_kept_as_it_is(url: str) -> None:
         *("sqlite://", "sqlite:///", "sqlite:///:memory:"),
         *("mysql://u:p4ssw0rd@host/name", "redis://:p4ssw0rd@host", "postgresql+nothing"),
         *("p4ssw0rd", "/var/lib/p4ssw0rd.db", "postgresql://u:p4ssw0rd@host:port/name"),
+        *("sqlite:////tmp/p4ssw0rd%00.db", "postgresql://u:p4ssw0rd%00@host/name"),
     ],
 )
 def test_a_database_url_that_keeps_nothing_is_named_and_not_quoted(url: str) -> None:
