@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -16,6 +16,9 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 _bearer = HTTPBearer(auto_error=False, description="The API_KEY of this installation.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""Where all of IPv4 is seen from behind a NAT64 (RFC 6052)."""
 
 
 class Guesses:
@@ -158,6 +161,8 @@ def _address(request: Request) -> str:
         address = address.ipv4_mapped or address
     if address.is_loopback:
         return ""
+    if address in _NAT64:
+        return str(IPv4Address(int(address) & 0xFFFFFFFF))
     # Who has one IPv6 address has 2**64 of them.
     return address.exploded[:19]
 

@@ -130,9 +130,18 @@ def test_addresses_of_one_ipv6_network_are_one_and_mapped_ipv4_addresses_are_not
     for number in range(10):
         assert ask(come_from(production, f"2001:db8:0:1::{number}"), WRONG) == 401
         assert ask(come_from(production, f"::ffff:203.0.113.{number}"), WRONG) == 401
+        assert ask(come_from(production, f"64:ff9b::198.51.100.{number}"), WRONG) == 401
     assert ask(come_from(production, "2001:db8:0:1:ffff::1"), WRONG) == 429
     assert ask(come_from(production, "2001:db8:0:2::1"), RIGHT) == 200
     assert ask(come_from(production, "::ffff:203.0.113.99"), WRONG) == 401
+    assert ask(come_from(production, "64:ff9b::198.51.100.99"), WRONG) == 401
+
+
+def test_an_ipv4_address_behind_a_nat64_is_the_same(production: TestClient) -> None:
+    for _ in range(5):
+        assert ask(come_from(production, GUESSER), WRONG) == 401
+        assert ask(come_from(production, f"64:ff9b::{GUESSER}"), WRONG) == 401
+    assert ask(come_from(production, f"64:ff9b::{GUESSER}"), WRONG) == 429
 
 
 def test_without_a_key_nothing_is_guessed(production: TestClient) -> None:
