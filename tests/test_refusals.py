@@ -122,7 +122,9 @@ def test_a_form_with_a_file_is_refused(production: TestClient) -> None:
 def test_a_body_has_128_kib_at_most(
     production: TestClient, path: str, size: int, status: int
 ) -> None:
-    assert post_unsigned(production, path, body_of(size)).status_code == status
+    answer = post_unsigned(production, path, body_of(size))
+    assert answer.status_code == status
+    assert (answer.headers.get("connection") == "close") == (status == 413)
 
 
 @pytest.mark.parametrize(("chunks", "status"), [(128, 403), (129, 413)])
@@ -141,7 +143,9 @@ def test_a_body_that_does_not_tell_its_length_has_128_kib_at_most(
 
 @pytest.mark.parametrize(("count", "status"), [(100, 403), (101, 400)])
 def test_a_form_has_100_fields_at_most(production: TestClient, count: int, status: int) -> None:
-    assert post_unsigned(production, "/webhook", fields(count)).status_code == status
+    answer = post_unsigned(production, "/webhook", fields(count))
+    assert answer.status_code == status
+    assert "connection" not in answer.headers  # all of it has been read
 
 
 @pytest.mark.parametrize(
