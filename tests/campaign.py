@@ -3,9 +3,10 @@
 Commands write their own counts here (`--publish`), so the page can't say more than was run.
 """
 
+import argparse
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,23 @@ from tests.servers import ROOT
 COUNTS = ROOT / "docs" / "reliability" / "campaign.json"
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- counts: written by the commands -->", "<!-- end of counts -->"
+
+
+def above_zero(text: str) -> int:
+    """Read how many of something; argparse words the refusal of none."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def insist_on_known(
+    parser: argparse.ArgumentParser, words: Iterable[str], names: Iterable[str]
+) -> None:
+    """End a command of which a word is in no name: it would leave out what was meant."""
+    names = [*names]
+    for word in words:
+        if not any(word in name for name in names):
+            parser.error(f"nothing has {word!r} in its name")
 
 
 def publish(part: str, command: str, figures: Mapping[str, int | str]) -> None:

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from main import create_app
 from settings import Settings
-from tests.campaign import publish
+from tests.campaign import above_zero, publish
 from tests.databases import Postgres
 from tests.hostile.bodies import KEY, Siege, production, send_batch
 from tests.hostile.described import MODES, ask, operations
@@ -55,7 +55,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
-    parser.add_argument("--bodies", type=int, default=20_000, metavar="N", help="how many")
+    parser.add_argument("--bodies", type=above_zero, default=20_000, metavar="N", help="how many")
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     options = parser.parse_args()
     with ExitStack() as running:

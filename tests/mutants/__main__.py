@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.campaign import publish
+from tests.campaign import above_zero, insist_on_known, publish
 from tests.mutants.mutants import MUTANTS, SIMULATION, Mutant
 from tests.servers import ROOT
 
@@ -66,12 +66,15 @@ def sentence_of(mutant: Mutant) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at once")
+    parser.add_argument(
+        "--jobs", type=above_zero, default=os.cpu_count(), metavar="N", help="at once"
+    )
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     options = parser.parse_args()
     if options.publish and options.words:
         parser.error("only all of them are published")
+    insist_on_known(parser, options.words, (mutant.name for mutant in MUTANTS))
     chosen = [
         mutant
         for mutant in MUTANTS

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.campaign import publish
+from tests.campaign import above_zero, publish
 from tests.simulation.playing import open_theatre, play, play_one, replay, stage
 from tests.simulation.schedule import Outcome
 from tests.simulation.shrink import shrink, without_calm_end
@@ -38,6 +38,14 @@ def tell(outcome: Outcome) -> None:
     say(f"\nTo see it again: python -m tests.simulation --play {','.join(map(str, choices))}")
 
 
+def choices_of(text: str) -> list[int]:
+    """Read the choices to play; argparse words the refusal of anything else."""
+    try:
+        return [int(word) for word in text.split(",") if word]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers like 1,0,2") from None
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -45,17 +53,21 @@ def say(line: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=2_000, metavar="N", help="how many")
+    parser.add_argument("--schedules", type=above_zero, default=2_000, metavar="N", help="how many")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="the first (1)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes")
+    parser.add_argument(
+        "--jobs", type=above_zero, default=os.cpu_count(), metavar="N", help="processes"
+    )
     parser.add_argument("--brief", action="store_true", help="name a failing seed, tell no story")
-    parser.add_argument("--play", metavar="1,0,2", help="tell the story of these choices")
+    parser.add_argument(
+        "--play", type=choices_of, metavar="1,0,2", help="tell the story of these choices"
+    )
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     options = parser.parse_args()
     with stage() as folder:
         open_theatre(folder)
         if options.play is not None:
-            outcome = replay([int(word) for word in options.play.split(",") if word])
+            outcome = replay(options.play)
             tell(outcome)
             return bool(outcome.problems)
         return play_all(options, folder)

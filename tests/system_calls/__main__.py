@@ -8,14 +8,16 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.campaign import publish
+from tests.campaign import above_zero, publish
 from tests.databases import migrated
 from tests.system_calls.calls import combinations, count_strikes, is_possible
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.system_calls", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at once")
+    parser.add_argument(
+        "--jobs", type=above_zero, default=os.cpu_count(), metavar="N", help="at once"
+    )
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     options = parser.parse_args()
     if not is_possible():
