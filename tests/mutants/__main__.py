@@ -21,6 +21,8 @@ def make(mutant: Mutant, folder: Path) -> None:
     """Copy the program into a folder, with the mutant's change."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(command, cwd=ROOT, text=True).splitlines():
+        if not (ROOT / name).is_file():  # removed since, or a link to a folder
+            continue
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)
