@@ -159,12 +159,23 @@ def _contradicted(connection: Connection, witness: Witness) -> Iterator[str]:
         for sid, logged in message_log.find_replies(connection, sids).items():
             replies[sid] = None if logged.erased else logged.reply
     yield from witness.contradictions(replies)
+    found: set[str] = set()
+    erased: set[str] = set()
     for ids in _chunks(witness.statuses):
         rows = connection.execute(
             sa.select(Review.conversation_id, Review.status).where(Review.conversation_id.in_(ids))
         )
         statuses = {row.conversation_id: row.status for row in rows}
         yield from witness.lowered(statuses, STATUSES)
+        found |= statuses.keys()
+        erased |= {
+            *connection.scalars(
+                sa.select(LoggedMessage.conversation_id).where(
+                    LoggedMessage.conversation_id.in_(ids), LoggedMessage.erased_at.is_not(None)
+                )
+            )
+        }
+    yield from witness.missing(found, erased, STATUSES)
 
 
 def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:

@@ -273,3 +273,19 @@ def test_a_status_that_twilio_does_not_have_counts_for_nothing(
     twilio.witness.note_status("SM1", "eaten")
     twilio.witness.note_status("SM5", "eaten")
     assert check(database, witness=twilio.witness).problems == []
+
+
+def test_a_review_that_is_gone_is_found_unless_its_words_were_erased(
+    database: Database, twilio: Simulator
+) -> None:
+    with database.write() as connection:
+        connection.execute(sa.delete(Review))
+    missing = "conversation SM1 had a status acknowledged, and has no review"
+    assert missing in check(database, witness=twilio.witness).problems
+    with database.write() as connection:
+        connection.execute(
+            sa.update(LoggedMessage)
+            .where(LoggedMessage.conversation_id == "SM1")
+            .values(body="", reply="", erased_at=LoggedMessage.received_at)
+        )
+    assert check(database, witness=twilio.witness).problems == []
