@@ -105,6 +105,13 @@ async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
         await require_owner(request, keys)
 
 
+async def require_this_machine(request: Request) -> None:
+    """Hide what is for who sits at a developer's machine, key or no key. Raises 404."""
+    access: Access = request.app.state.access
+    if not (access.is_local and _is_this_machine(request)):
+        raise HTTPException(404)
+
+
 async def refuse_foreign_origin(request: Request) -> None:
     """Refuse a change that another site's page asks the browser for. Raises 403.
 

@@ -91,6 +91,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.owners)
     app.include_router(api.router)
     app.include_router(api_docs.router)
+    if settings.is_local:
+        # Here, so that what serves in production has no HTTP client, nor what plays Twilio.
+        import phone
+
+        app.state.settings = settings
+        app.include_router(phone.router)
     app.mount("/static", api_docs.static_files)
     return app
 

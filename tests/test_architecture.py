@@ -47,8 +47,9 @@ ALLOWED = {
     "api": "api_answers api_filters csv_export forgetting listing message_log"
     " whatsapp access services",
     "api_docs": "access settings",
+    "phone": "access conversation database models services settings simulator whatsapp",
     "main": "settings database stores collector retention whatsapp access services"
-    " webhooks api api_docs",
+    " webhooks api api_docs phone",
     "backup": "checker database schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",

@@ -256,11 +256,11 @@ def test_the_table_of_endpoints_is_that_of_the_app(client: TestClient) -> None:
     named = {
         endpoint: set(re.findall(r"\b[2345][0-9]{2}\b", answers)) for endpoint, _, answers in rows
     }
-    pages = {"GET /", "GET /docs", "GET /redoc", "GET /openapi.json"}
+    pages = {"GET /", "GET /phone", "GET /docs", "GET /redoc", "GET /openapi.json"}
     assert named.keys() == described(client).keys() | pages
     for page in pages:
         response = client.get(page.partition(" ")[2], follow_redirects=False)
-        assert named[page] == {str(response.status_code)}
+        assert str(response.status_code) in named[page]
     for endpoint, operation in described(client).items():
         answers = set(operation["responses"])
         if " /api/" in endpoint:

@@ -1,0 +1,46 @@
+// Step by step what really happened: what was posted, what came back, which rows changed.
+
+import { element } from "./element.js";
+
+/** Show one request, the newest on top and open. */
+export function showStep(list, { request, answer, changes, title, remark }) {
+  for (const details of list.querySelectorAll("details[open]")) details.open = false;
+  const summary = element("summary", {}, element("strong", {}, title));
+  summary.append(
+    element("span", { class: answer.status < 300 ? "status good" : "status bad" }, String(answer.status)),
+    element("span", { class: "quiet" }, `${answer.milliseconds.toFixed(0)} ms`),
+  );
+  const details = element("details", { open: "" }, summary);
+  if (remark) details.append(element("p", { class: "remark" }, remark));
+  details.append(
+    element("h3", {}, "Posted"),
+    element("p", { class: "path" }, `POST ${request.path} · ${signature(request)}`),
+    fields(request.fields),
+    element("h3", {}, "Came back"),
+    element("pre", { tabindex: "0" }, `${answer.status}\n${answer.body || "(empty, as it should be)"}`),
+    element("h3", {}, "Rows that changed"),
+    changes.length ? changed(changes) : element("p", { class: "quiet" }, "None."),
+  );
+  list.prepend(element("li", {}, details));
+}
+
+function signature({ is_signed: isSigned, is_forged: isForged }) {
+  if (isForged) return "signed with a wrong token";
+  return isSigned ? "signed" : "not signed: there is no token";
+}
+
+function fields(form) {
+  const list = element("dl", { class: "fields" });
+  for (const [name, value] of Object.entries(form)) {
+    list.append(element("dt", {}, name), element("dd", { dir: "auto" }, value || "(blank)"));
+  }
+  return list;
+}
+
+function changed(changes) {
+  const list = element("ul", { class: "changes" });
+  for (const { sign, table, text } of changes) {
+    list.append(element("li", {}, `${sign} `, element("code", {}, table), ` ${text}`));
+  }
+  return list;
+}

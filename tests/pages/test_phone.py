@@ -1,0 +1,313 @@
+"""The phone's page and the simulator behind it: Twilio's way, for this machine alone."""
+
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from checker import check
+from phone import PAGE_HEADERS
+from simulator import new_sid
+from tests.conftest import TOKEN, MakeClient, database_of, listed
+from tests.servers import ROOT
+from tests.test_access import STRANGERS, come_from
+
+CONTACT = "+15551234567"
+REVIEW = ("Hi", "iPhone 15", "Sarah", "Amazing battery life.")
+
+
+def send(client: TestClient, text: str = "", sid: str = "", **message: Any) -> dict[str, Any]:
+    """Send from the phone; return the whole step."""
+    sent = {"contact": CONTACT, "sid": sid or new_sid(), "text": text, **message}
+    response = client.post("/phone/messages", json=sent)
+    assert response.status_code == 200, response.text
+    step: dict[str, Any] = response.json()
+    return step
+
+
+def report(client: TestClient, callback: str, status: str, sid: str) -> dict[str, Any]:
+    told = {"contact": CONTACT, "sid": sid, "callback": callback, "status": status}
+    response = client.post("/phone/statuses", json=told)
+    assert response.status_code == 200, response.text
+    step: dict[str, Any] = response.json()
+    return step
+
+
+def finish(client: TestClient) -> dict[str, Any]:
+    """Play a whole conversation; return its last step."""
+    return [send(client, text) for text in REVIEW][-1]
+
+
+@pytest.fixture
+def signing(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """A local app that believes signed messages alone."""
+    return make_client(database_url=sqlite_url, twilio_auth_token=TOKEN)
+
+
+# Who gets it
+
+
+@pytest.mark.parametrize("path", ["/phone", "/phone/messages", "/phone/statuses", "/phone/records"])
+def test_production_has_no_phone(production: TestClient, path: str) -> None:
+    for client in (production, come_from(production)):
+        for method in ("GET", "POST"):
+            answer = client.request(method, path, headers={"X-API-Key": "k" * 16}, json={})
+            assert answer.status_code == 404
+
+
+def test_production_has_neither_a_phone_nor_an_http_client() -> None:
+    settings = (
+        "Settings(environment='production', database_url='sqlite:////nowhere/x.db',"
+        " twilio_auth_token='t', public_url='https://a.example', api_key='k' * 16)"
+    )
+    code = f"""
+import os, sys
+os.environ.update(ENVIRONMENT="production", DATABASE_URL="sqlite:////nowhere/x.db",
+    TWILIO_AUTH_TOKEN="t", PUBLIC_URL="https://a.example", API_KEY="k" * 16)
+from main import create_app
+from settings import Settings
+create_app({settings})
+sys.exit(" ".join({{"phone", "simulator", "httpx", "httpx2"}} & sys.modules.keys()) or None)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(("peer", "host", "headers"), STRANGERS)
+def test_it_is_for_this_machine_itself(
+    local: TestClient, peer: str, host: str, headers: dict[str, str]
+) -> None:
+    stranger = come_from(local, peer, host, headers)
+    assert stranger.get("/phone").status_code == 404
+    for path in ("/phone/messages", "/phone/statuses", "/phone/records"):
+        assert stranger.post(path, json={"contact": CONTACT}).status_code == 404
+    assert come_from(local).get("/phone").status_code == 200
+
+
+def test_the_key_does_not_open_it_from_elsewhere(make_client: MakeClient, sqlite_url: str) -> None:
+    client = make_client(database_url=sqlite_url, api_key="k" * 16)
+    tunnel = come_from(client, headers={"X-Forwarded-For": "203.0.113.9", "X-API-Key": "k" * 16})
+    assert tunnel.get("/phone").status_code == 404
+
+
+def test_another_sites_page_cannot_use_it(local: TestClient) -> None:
+    sent = {"contact": CONTACT, "sid": new_sid(), "text": "Hi"}
+    headers = {"Origin": "https://evil.example"}
+    assert local.post("/phone/messages", json=sent, headers=headers).status_code == 403
+    assert send(local)["records"]["state"] == "ASK_NAME"
+
+
+# The page
+
+
+def test_the_page_may_load_files_of_ours_and_nothing_else(local: TestClient) -> None:
+    page = local.get("/phone")
+    assert page.headers["content-security-policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+        " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
+    )
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "same-origin"
+    assert (
+        PAGE_HEADERS.items()
+        <= {name.title(): page.headers[name] for name in map(str.lower, PAGE_HEADERS)}.items()
+    )
+    assert "<script>" not in page.text
+    assert "style=" not in page.text
+
+
+@pytest.mark.parametrize(("store", "kept"), [("memory", "is forgotten"), ("database", "goes on")])
+def test_the_page_says_what_a_restart_keeps(
+    make_client: MakeClient, sqlite_url: str, store: str, kept: str
+) -> None:
+    page = make_client(database_url=sqlite_url, conversation_store=store).get("/phone").text
+    assert f"<code>{store}</code>" in page
+    assert kept in page
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [("", "no <code>TWILIO_AUTH_TOKEN</code> is set"), (TOKEN, "Checked: the server signs")],
+)
+def test_the_page_says_whether_signatures_are_checked(
+    make_client: MakeClient, sqlite_url: str, token: str, said: str
+) -> None:
+    client = make_client(database_url=sqlite_url, twilio_auth_token=token)
+    assert said in client.get("/phone").text
+
+
+# A conversation
+
+
+def test_a_whole_conversation_makes_one_review(client: TestClient) -> None:
+    states = [send(client, text)["records"]["state"] for text in REVIEW]
+    assert states == ["ASK_NAME", "ASK_REVIEW", "FINISH", "START"]
+    [review] = listed(client)
+    assert (review["product_name"], review["user_name"], review["product_review"]) == REVIEW[1:]
+    assert check(database_of(client)).problems == []
+
+
+def test_a_step_tells_the_form_the_answer_and_the_rows(signing: TestClient) -> None:
+    sid = new_sid()
+    step = send(signing, "Hi", sid)
+    assert step["request"]["path"] == "/webhook"
+    assert step["request"]["fields"]["MessageSid"] == sid
+    assert step["request"]["fields"]["From"] == f"whatsapp:{CONTACT}"
+    assert (step["request"]["is_signed"], step["request"]["is_forged"]) == (True, False)
+    assert step["answer"]["status"] == 200
+    assert step["answer"]["body"].endswith(
+        "<Response><Message>Hi! Which product is this review for?</Message></Response>"
+    )
+    [row] = step["records"]["tables"]["messages"]
+    assert (row["message_sid"], row["reply"]) == (sid, step["answer"]["words"])
+
+
+@pytest.mark.parametrize("public_url", [None, "https://reviews.example.com/prefix"])
+def test_statuses_reach_the_address_that_the_twiml_names(
+    make_client: MakeClient, sqlite_url: str, public_url: str | None
+) -> None:
+    client = make_client(database_url=sqlite_url, twilio_auth_token=TOKEN, public_url=public_url)
+    callback = finish(client)["answer"]["callback"]
+    assert callback.startswith(f"{public_url}/" if public_url else "twilio-status-callback?")
+    sid = new_sid()
+    for status in ("sent", "delivered", "read"):
+        step = report(client, callback, status, sid)
+        assert step["answer"]["status"] == 204
+        assert [row["status"] for row in step["records"]["tables"]["reviews"]] == [status]
+
+
+def test_it_signs_for_the_account_and_the_first_of_several_tokens(
+    make_client: MakeClient, sqlite_url: str
+) -> None:
+    account = "AC" + "7" * 32
+    client = make_client(
+        database_url=sqlite_url, twilio_auth_token="new,old", twilio_account_sid=account
+    )
+    step = send(client, "Hi")
+    assert (step["answer"]["status"], step["request"]["fields"]["AccountSid"]) == (200, account)
+
+
+# Faults
+
+
+def sids_of(step: dict[str, Any]) -> list[str]:
+    return [row["message_sid"] for row in step["records"]["tables"]["messages"]]
+
+
+def test_a_message_sent_again_has_one_row_and_the_same_answer(client: TestClient) -> None:
+    for text in REVIEW:
+        sid = new_sid()
+        first, again = send(client, text, sid), send(client, text, sid)
+        assert first["answer"]["body"] == again["answer"]["body"]
+        assert first["request"]["fields"] == again["request"]["fields"]
+        assert sids_of(again).count(sid) == 1
+    assert len(listed(client)) == 1
+    assert check(database_of(client)).problems == []
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("photo", "MM"), ("voice", "MM"), ("location", "SM")])
+def test_what_is_no_text_keeps_the_state(client: TestClient, kind: str, prefix: str) -> None:
+    send(client, "Hi")
+    step = send(client, sid=new_sid(prefix), kind=kind)
+    assert step["answer"]["words"].startswith("Sorry, I can only read text.")
+    assert step["records"]["state"] == "ASK_NAME"
+    media = step["records"]["tables"]["messages"][-1]["media"]
+    assert len(media) == (kind != "location")
+    assert check(database_of(client)).problems == []
+
+
+def test_a_status_out_of_order_stays_at_the_highest(client: TestClient) -> None:
+    callback = finish(client)["answer"]["callback"]
+    sid = new_sid()
+    for status in ("read", "sent", "delivered", "undelivered"):
+        step = report(client, callback, status, sid)
+        assert step["records"]["tables"]["reviews"][0]["status"] == "read"
+
+
+def test_a_forgery_is_refused_where_there_is_a_token(signing: TestClient) -> None:
+    send(signing, "Hi")
+    step = send(signing, "iPhone 15", forged=True)
+    assert (step["answer"]["status"], step["answer"]["words"]) == (403, None)
+    assert (step["request"]["is_signed"], step["request"]["is_forged"]) == (True, True)
+    assert (len(sids_of(step)), step["records"]["state"]) == (1, "ASK_NAME")
+
+
+def test_a_forgery_is_believed_where_there_is_no_token(local: TestClient) -> None:
+    step = send(local, "Hi", forged=True)
+    assert (step["answer"]["status"], step["records"]["state"]) == (200, "ASK_NAME")
+
+
+# What must not get out, or in
+
+
+def test_the_token_is_in_no_answer(signing: TestClient) -> None:
+    steps = [signing.get("/phone").text]
+    for forged in (False, True):
+        sent = {"contact": CONTACT, "sid": new_sid(), "text": "Hi", "forged": forged}
+        steps.append(signing.post("/phone/messages", json=sent).text)
+    callback = finish(signing)["answer"]["callback"]
+    told = {"contact": CONTACT, "sid": new_sid(), "callback": callback, "status": "read"}
+    steps.append(signing.post("/phone/statuses", json=told).text)
+    steps.append(signing.post("/phone/statuses", json={**told, "status": TOKEN[:5]}).text)
+    steps.append(signing.post("/phone/records", json={"contact": CONTACT}).text)
+    for text in steps:
+        assert TOKEN not in text
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</pre><img src=x onerror=alert(1)>",
+    "'; DROP TABLE reviews; --",
+    "{{ 7 * 7 }} {product} %s",
+    "\u202eevil\u2066",
+    "Z\u0351\u036b\u0343a\u0489",
+    "👩‍👩‍👧‍👦🏳️‍🌈",
+    'A & B "quoted"',
+    "x" * 8_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_texts_come_back_as_they_were(local: TestClient, text: str) -> None:
+    for said in ("Hi", "Lamp", "Ana"):
+        send(local, said)
+    step = send(local, text)
+    [review] = step["records"]["tables"]["reviews"]
+    assert review["product_review"] == text
+    assert check(database_of(local)).problems == []
+
+
+@pytest.mark.parametrize("odd", [r"\ud800", r"\u0000", r"a\udfffb"])
+def test_what_no_form_can_carry_is_no_fault_of_ours(local: TestClient, odd: str) -> None:
+    for field in ("text", "contact", "sid", "callback"):
+        sent = {"contact": CONTACT, "sid": new_sid(), "callback": "x", "status": "read", field: "?"}
+        for path in ("/phone/messages", "/phone/statuses"):
+            body = str(sent).replace("'", '"').replace("?", odd)
+            headers = {"Content-Type": "application/json"}
+            assert local.post(path, content=body, headers=headers).status_code < 500
+
+
+@pytest.mark.parametrize(
+    "callback",
+    ["/api/reviews", "http://169.254.169.254/latest", "//evil.example/x", "phone/messages"],
+)
+def test_its_line_leads_to_the_two_webhooks_of_this_app_alone(
+    local: TestClient, callback: str
+) -> None:
+    told = {"contact": CONTACT, "sid": new_sid(), "callback": callback, "status": "read"}
+    answer = local.post("/phone/statuses", json=told)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "No webhook of ours.")
+
+
+def test_no_host_leads_its_line_out_of_this_process(local: TestClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        here = come_from(local, host=f"127.0.0.1:{listener.getsockname()[1]}")
+        callback = finish(here)["answer"]["callback"]
+        assert report(here, callback, "read", new_sid())["answer"]["status"] == 204
+        assert send(come_from(local, host="localhost:99999"))["answer"]["status"] == 200
+        with pytest.raises(BlockingIOError):
+            listener.accept()
