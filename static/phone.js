@@ -8,11 +8,12 @@ import { showLedger } from "./phone/ledger.js";
 import { newContact } from "./phone/line.js";
 import { showStep } from "./phone/steps.js";
 
-const NEXT_ANSWERS = {
-  START: "Hi",
-  ASK_NAME: "iPhone 15",
-  ASK_REVIEW: "Sarah",
-  FINISH: "Amazing battery life.",
+/** What may be said next in a state, and what the bot will take it for. */
+const STATES = {
+  START: ["Hi", "Whatever comes next opens a conversation."],
+  ASK_NAME: ["iPhone 15", "What comes next is the product; the bot then asks for the name."],
+  ASK_REVIEW: ["Sarah", "What comes next is the name; the bot then asks for the review."],
+  FINISH: ["Amazing battery life.", "What comes next is the review: it is saved, and all begins anew."],
 };
 const TOLD = {
   disorder: "The statuses of the next confirmation will come as read, sent, delivered.",
@@ -21,7 +22,6 @@ const TOLD = {
 const at = (id) => document.getElementById(id);
 const { store, checked } = document.body.dataset;
 const say = at("say");
-const chat = new Chat(at("chat"), at("presence"));
 let conversation;
 
 const show = {
@@ -45,8 +45,10 @@ function lightState(state) {
     if (item.dataset.state === state) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
   }
-  at("suggestion").hidden = !state;
-  at("suggestion").textContent = NEXT_ANSWERS[state] ?? "";
+  const [answer, meaning] = STATES[state] ?? ["Hi", "Another worker is busy with this contact."];
+  at("suggestion").hidden = false;
+  at("suggestion").textContent = answer;
+  at("meaning").textContent = meaning;
 }
 
 function showArmed() {
@@ -68,9 +70,8 @@ function fitBox() {
 }
 
 function sendText(text) {
-  const { compose } = Conversation.prototype;
   const current = conversation;
-  current.inTurn(() => current.say(compose.call(current, text)));
+  current.inTurn(() => current.say(current.compose(text)));
 }
 
 at("composer").addEventListener("submit", (event) => {
@@ -107,12 +108,12 @@ function open(contact) {
     ...contacts.map((each) => element("option", each === contact ? { selected: "" } : {}, each)),
   );
   if (conversation) conversation.isOpen = false;
-  chat.clear();
+  at("chat").replaceChildren();
   at("steps").replaceChildren();
   at("nothing-yet").hidden = false;
   const opened = new Conversation(contact, new Chat(at("chat"), at("presence")), show);
   conversation = opened;
-  opened.inTurn(() => opened.open());
+  return opened.inTurn(() => opened.open());
 }
 
 at("new-contact").addEventListener("click", () => {

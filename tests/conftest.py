@@ -23,6 +23,7 @@ from tests.databases import Postgres, Valkey, migrated
 os.environ["ENVIRONMENT"] = "local"
 
 from main import create_app
+from run import find_browser
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC_URL = "https://reviews.example.com"
@@ -170,6 +171,7 @@ NEEDS = {
         "hostile/test_resplitting.py",
     ],
     "schemathesis": ["hostile/test_described.py"],
+    "playwright": ["pages/test_*_in_a_browser.py"],
 }
 """Tests that need more than requirements.txt."""
 
@@ -179,6 +181,8 @@ def lacks(package: str) -> bool:
 
 
 collect_ignore_glob = [file for package in NEEDS if lacks(package) for file in NEEDS[package]]
+if not find_browser():
+    collect_ignore_glob += NEEDS["playwright"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -201,6 +205,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if missing:
         terminalreporter.write_line(
             f"Skipped for want of {'; '.join(missing)}: `python3 run.py test` installs it."
+        )
+    if not find_browser():
+        terminalreporter.write_line(
+            "Skipped for want of a browser (a chromium on the PATH, or $CHROMIUM): the pages."
         )
     if not shutil.which("strace"):
         terminalreporter.write_line(

@@ -47,10 +47,6 @@ export class Chat {
     this.dots.append(element("i"), element("i"), element("i"));
   }
 
-  clear() {
-    this.screen.replaceChildren();
-  }
-
   customerSays({ kind = "text", text = "" }, { at = new Date(), tag = "" } = {}) {
     const words = [KINDS[kind], text].filter(Boolean).join("\n");
     return this.#show(new Bubble("customer", words, at, tag));

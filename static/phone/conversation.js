@@ -5,8 +5,10 @@ import { newSid, pause, readRecords, report, send } from "./line.js";
 
 const IN_ORDER = ["sent", "delivered", "read"];
 export const OUT_OF_ORDER = ["read", "sent", "delivered"];
-const TYPING = 550;
-const BETWEEN_STATUSES = 650;
+// Who wants no motion is not made to wait for it.
+const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const TYPING = isCalm ? 0 : 550;
+const BETWEEN_STATUSES = isCalm ? 50 : 650;
 
 export class Conversation {
   /** The last message of the customer. */

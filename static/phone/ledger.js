@@ -19,6 +19,9 @@ export function changesBetween(before, after) {
     }
     for (const row of old.values()) changes.push({ sign: "−", table, text: describe(table, row) });
   }
+  if (before.state !== after.state) {
+    changes.push({ sign: "→", table: "state", text: `${before.state} → ${after.state}` });
+  }
   return changes;
 }
 
@@ -80,7 +83,7 @@ export class Ledger {
   }
 }
 
-const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
 /** Show the counts before and now, the verdict, and the rows themselves. */
 export function showLedger(ledger, { verdict, counts, rows, store }) {
@@ -90,10 +93,9 @@ export function showLedger(ledger, { verdict, counts, rows, store }) {
   verdict.className = `verdict ${problems.length ? "bad" : "good"}`;
   verdict.textContent = problems.length
     ? `Something is wrong: ${problems.join("; ")}.`
-    : `${plural(ledger.deliveries, "delivery").replace("deliverys", "deliveries")} since this page ` +
-      `was opened. ${plural(messages.length, "message")} in the log, each once; ` +
-      `${plural(finished, "finished conversation")}, ${plural(reviews.length, "review")}. ` +
-      "Nothing lost, nothing doubled.";
+    : `Nothing lost, nothing doubled: ${count(messages.length, "message")} in the log, each once; ` +
+      `${count(finished, "finished conversation")}, ${count(reviews.length, "review")}. ` +
+      `${count(ledger.deliveries, "delivery", "deliveries")} since this page was opened.`;
   counts.replaceChildren(...Object.keys(KEYS).map((table) => countRow(ledger, table, store)));
   rows.replaceChildren(...Object.keys(KEYS).map((table) => rowTable(table, ledger.now.tables[table])));
 }

@@ -8,7 +8,7 @@ export function showStep(list, { request, answer, changes, title, remark }) {
   const summary = element("summary", {}, element("strong", {}, title));
   summary.append(
     element("span", { class: answer.status < 300 ? "status good" : "status bad" }, String(answer.status)),
-    element("span", { class: "quiet" }, `${answer.milliseconds.toFixed(0)} ms`),
+    element("span", { class: "quiet" }, [`${answer.milliseconds.toFixed(0)} ms`, ...said(request)].join(" · ")),
   );
   const details = element("details", { open: "" }, summary);
   if (remark) details.append(element("p", { class: "remark" }, remark));
@@ -24,17 +24,29 @@ export function showStep(list, { request, answer, changes, title, remark }) {
   list.prepend(element("li", {}, details));
 }
 
+function said({ fields: { Body: text } }) {
+  const letters = Array.from(text ?? "");
+  if (!letters.length) return [];
+  return [letters.length > 40 ? `${letters.slice(0, 40).join("")}…` : text];
+}
+
 function signature({ is_signed: isSigned, is_forged: isForged }) {
   if (isForged) return "signed with a wrong token";
   return isSigned ? "signed" : "not signed: there is no token";
 }
 
+const MAIN = ["MessageSid", "MessageStatus", "From", "Body"];
+
 function fields(form) {
-  const list = element("dl", { class: "fields" });
-  for (const [name, value] of Object.entries(form)) {
-    list.append(element("dt", {}, name), element("dd", { dir: "auto" }, value || "(blank)"));
+  const frame = { class: "fields", tabindex: "0", role: "region", "aria-label": "Fields of the form" };
+  const list = element("dl", {});
+  const main = MAIN.filter((name) => name in form);
+  const others = Object.keys(form).filter((name) => !MAIN.includes(name));
+  for (const name of [...main, ...others]) {
+    const look = main.includes(name) ? { class: "main" } : {};
+    list.append(element("dt", look, name), element("dd", look, form[name] || "(blank)"));
   }
-  return list;
+  return element("div", frame, list);
 }
 
 function changed(changes) {
