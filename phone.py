@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import jinja2
-import sqlalchemy as sa
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
@@ -20,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from access import require_this_machine
 from conversation import APOLOGY, State
 from database import name_of
-from models import LoggedMessage, Review, UnfinishedConversation
-from services import Services, in_time, services_of
+from phone_records import read_records
+from services import in_time, services_of
 from settings import FOLDER, Settings
 from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml
 from whatsapp import STATUS_CALLBACK, WEBHOOK
@@ -118,7 +117,7 @@ async def report_status(request: Request, told: Reported) -> dict[str, Any]:
 
 @router.post("/records")
 async def show_records(request: Request, of: OfContact) -> dict[str, Any]:
-    return await in_time(read_records, services_of(request), of.contact)
+    return await in_time(read_records, services_of(request).store, of.contact)
 
 
 def fill_in(said: Said) -> dict[str, str]:
@@ -179,7 +178,7 @@ async def _play(
     return {
         "request": {**line.posted, "is_forged": is_forged},
         "answer": {**_read(response), "milliseconds": 1000 * (time.monotonic() - began)},
-        "records": await in_time(read_records, here, about.contact),
+        "records": await in_time(read_records, here.store, about.contact),
     }
 
 
@@ -195,65 +194,3 @@ def _read(response: httpx.Response) -> dict[str, Any]:
         return {**answer, "trouble": str(error)}
     is_apology = twiml.text == APOLOGY
     return {**answer, "words": twiml.text, "callback": twiml.callback, "is_apology": is_apology}
-
-
-def read_records(here: Services, contact: str) -> dict[str, Any]:
-    """Read what is recorded of a contact, and the state in which the next message will find them.
-
-    The store alone knows where they stand. Holding them gives that and the rows of one moment;
-    the state is None where another worker holds them.
-    """
-    with here.store.hold([contact], lambda: None) as held:
-        state = None
-        if contact in held.conversations:
-            conversation = held.conversations[contact]
-            state = conversation.state if conversation else State.START
-        tables = {
-            "messages": _MESSAGES,
-            "reviews": _REVIEWS,
-            "conversations": _CONVERSATIONS,
-        }
-        rows = {
-            name: [
-                dict(row) for row in held.connection.execute(query, {"contact": contact}).mappings()
-            ]
-            for name, query in tables.items()
-        }
-    return {"state": state, "tables": rows}
-
-
-_MESSAGES = (
-    sa.select(
-        LoggedMessage.message_sid,
-        LoggedMessage.position,
-        LoggedMessage.body,
-        LoggedMessage.media,
-        LoggedMessage.reply,
-        LoggedMessage.finished,
-        LoggedMessage.conversation_id,
-        LoggedMessage.received_at,
-        LoggedMessage.erased_at,
-    )
-    .where(LoggedMessage.contact_number == sa.bindparam("contact"))
-    .order_by(LoggedMessage.received_at, LoggedMessage.position)
-)
-_REVIEWS = (
-    sa.select(
-        Review.id,
-        Review.product_name,
-        Review.user_name,
-        Review.product_review,
-        Review.status,
-        Review.conversation_id,
-        Review.created_at,
-    )
-    .where(Review.contact_number == sa.bindparam("contact"))
-    .order_by(Review.id)
-)
-_CONVERSATIONS = sa.select(
-    UnfinishedConversation.conversation_id,
-    UnfinishedConversation.state,
-    UnfinishedConversation.product_name,
-    UnfinishedConversation.user_name,
-    UnfinishedConversation.position,
-).where(UnfinishedConversation.contact_number == sa.bindparam("contact"))

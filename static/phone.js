@@ -107,13 +107,12 @@ function open(contact) {
   at("contact").replaceChildren(
     ...contacts.map((each) => element("option", each === contact ? { selected: "" } : {}, each)),
   );
-  if (conversation) conversation.isOpen = false;
+  conversation?.close();
   at("chat").replaceChildren();
   at("steps").replaceChildren();
   at("nothing-yet").hidden = false;
-  const opened = new Conversation(contact, new Chat(at("chat"), at("presence")), show);
-  conversation = opened;
-  return opened.inTurn(() => opened.open());
+  conversation = new Conversation(contact, new Chat(at("chat"), at("presence")), show);
+  conversation.inTurn();
 }
 
 at("new-contact").addEventListener("click", () => {

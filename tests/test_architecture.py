@@ -47,7 +47,8 @@ ALLOWED = {
     "api": "api_answers api_filters csv_export forgetting listing message_log"
     " whatsapp access services",
     "api_docs": "access settings",
-    "phone": "access conversation database models services settings simulator whatsapp",
+    "phone": "access conversation database phone_records services settings simulator whatsapp",
+    "phone_records": "conversation models stores",
     "main": "settings database stores collector retention whatsapp access services"
     " webhooks api api_docs phone",
     "backup": "checker database schema settings",

@@ -47,6 +47,13 @@ export class Chat {
     this.dots.append(element("i"), element("i"), element("i"));
   }
 
+  /** Leave the screen to another: what still comes is not to be seen there. */
+  close() {
+    this.type(false);
+    this.screen = element("div");
+    this.presence = element("p");
+  }
+
   customerSays({ kind = "text", text = "" }, { at = new Date(), tag = "" } = {}) {
     const words = [KINDS[kind], text].filter(Boolean).join("\n");
     return this.#show(new Bubble("customer", words, at, tag));

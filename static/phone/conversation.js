@@ -28,12 +28,17 @@ export class Conversation {
     this.show = show;
   }
 
+  close() {
+    this.isOpen = false;
+    this.chat.close();
+  }
+
   /** Read what was said before, and go on there. */
-  async open() {
+  async #open() {
     const records = await readRecords(this.contact);
     this.ledger = new Ledger(records);
     for (const row of records.tables.messages) this.#recall(row, records.tables.reviews);
-    this.show.ledger(this);
+    if (this.isOpen) this.show.ledger(this);
   }
 
   #recall(row, reviews) {
@@ -46,10 +51,14 @@ export class Conversation {
   }
 
   /** Do one thing after another: rows are shown in the order in which they changed. */
-  inTurn(play) {
-    this.#turn = this.#turn.then(play).catch((error) => {
+  inTurn(play = () => {}) {
+    const inOrder = this.#turn.then(async () => {
+      if (!this.ledger) await this.#open();
+      await play();
+    });
+    this.#turn = inOrder.catch((error) => {
       this.chat.type(false);
-      this.chat.note(`${error.message} Is it still running?`);
+      this.chat.note(error.message);
     });
     return this.#turn;
   }
@@ -117,11 +126,18 @@ export class Conversation {
   /** Take what the tables hold now and show the step; return the reviews. */
   take(step, title, remark = "") {
     const changes = changesBetween(this.ledger.now, step.records);
-    this.ledger.now = step.records;
-    if (this.isOpen) {
-      this.show.step({ ...step, changes, title, remark });
-      this.show.ledger(this);
-    }
+    if (this.isOpen) this.show.step({ ...step, changes, title, remark });
+    this.#showRecords(step.records);
     return step.records.tables.reviews;
+  }
+
+  /** Read the rows once more: which of two deliveries at once saw them last is anyone's guess. */
+  async refresh() {
+    this.#showRecords(await readRecords(this.contact));
+  }
+
+  #showRecords(records) {
+    this.ledger.now = records;
+    if (this.isOpen) this.show.ledger(this);
   }
 }

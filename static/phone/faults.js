@@ -1,6 +1,6 @@
 // The faults of networks, customers and forgers: each is a play on a conversation.
 
-import { pause, readRecords } from "./line.js";
+import { pause } from "./line.js";
 import { OUT_OF_ORDER } from "./conversation.js";
 
 const LOST_FOR = 1200;
@@ -29,9 +29,7 @@ async function twice(conversation, text) {
   conversation.hear(first, bubble);
   const isSame = first.answer.body === second.answer.body;
   conversation.chat.note(isSame ? "Both got the same answer, to the letter." : "They got two answers.");
-  // Which of the two saw the rows last is anyone's guess.
-  conversation.ledger.now = await readRecords(conversation.contact);
-  conversation.show.ledger(conversation);
+  await conversation.refresh();
 }
 
 /** The answer never arrives, so Twilio tries again. */

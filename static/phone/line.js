@@ -5,6 +5,8 @@ async function ask(what, body) {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
+  }).catch(() => {
+    throw new Error("The server does not answer. Is it still running?");
   });
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   return response.json();

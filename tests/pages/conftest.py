@@ -36,15 +36,21 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[OpenPage]:
-    """Open an address in a fresh browser; errors and what the policy refuses fail the test."""
+    """Open an address in a fresh browser; errors and what the policy refuses fail the test.
+
+    `expected` is an error, or a part of one, that does not.
+    """
     complaints: list[str] = []
     contexts = []
 
-    def complain(message: Any) -> None:
-        if message.type in {"error", "warning"}:
-            complaints.append(message.text)
+    def open_page(
+        url: str, width: int = 1280, height: int = 900, expected: str = "", **options: Any
+    ) -> Any:
+        def complain(message: Any) -> None:
+            is_expected = expected and expected in message.text
+            if message.type in {"error", "warning"} and not is_expected:
+                complaints.append(message.text)
 
-    def open_page(url: str, width: int = 1280, height: int = 900, **options: Any) -> Any:
         viewport = {"width": width, "height": height}
         context = browser.new_context(viewport=viewport, locale="en-GB", **options)
         contexts.append(context)

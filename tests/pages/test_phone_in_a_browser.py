@@ -118,6 +118,20 @@ def test_a_step_shows_what_was_posted_what_came_back_and_which_rows_changed(phon
     assert "START → ASK_NAME" in text
 
 
+def test_somebody_is_seen_typing_before_the_answer_comes(
+    server: Uvicorn, open_page: OpenPage
+) -> None:
+    phone = ready(open_page(f"{server.base_url}/phone"))
+    phone.fill("#say", "Hi")
+    phone.press("#say", "Enter")
+    phone.locator("#chat .dots").wait_for()
+    assert phone.locator("#presence").text_content() == "typing…"
+    assert said(phone, "bot") == []
+    bubbles(phone, "bot").first.wait_for()
+    assert phone.locator("#chat .dots").count() == 0
+    assert phone.locator("#presence").text_content() == "online"
+
+
 def test_the_answer_that_is_offered_is_sent_at_a_press(phone: Any) -> None:
     phone.click("#suggestion")
     bubbles(phone, "bot").first.wait_for()
@@ -217,6 +231,39 @@ def test_another_contact_has_a_conversation_of_its_own(phone: Any) -> None:
     assert said(phone, "customer") == ["Hi"]
     write(phone, "Lamp")
     assert state(phone) == "ASK_REVIEW"
+
+
+def test_what_comes_for_one_contact_is_not_seen_at_another(
+    server: Uvicorn, open_page: OpenPage
+) -> None:
+    phone = ready(open_page(f"{server.base_url}/phone"))
+    first = phone.locator("#contact").input_value()
+    press(phone, "Lose the reply")
+    phone.get_by_text("The reply got lost. Twilio tries again …").wait_for()
+    press(phone, "New contact")
+    write(phone, "Hello")
+    phone.wait_for_timeout(2_000)
+    assert (said(phone, "customer"), len(said(phone, "bot"))) == (["Hello"], 1)
+    assert counts(phone)["messages"] == (0, 1)
+    assert is_all_well(phone)
+    phone.select_option("#contact", first)
+    phone.locator("#chat .customer", has_text="Hi").wait_for()
+    assert said(phone, "customer") == ["Hi"]
+
+
+def test_a_server_that_is_gone_is_told_and_all_goes_on_when_it_is_back(
+    server: Uvicorn, open_page: OpenPage
+) -> None:
+    url = f"{server.base_url}/phone"
+    phone = ready(open_page(url, expected="net::ERR_FAILED", reduced_motion="reduce"))
+    phone.route("**/phone/messages", lambda route: route.abort())
+    phone.fill("#say", "Hi")
+    phone.press("#say", "Enter")
+    phone.get_by_text("The server does not answer. Is it still running?").wait_for()
+    phone.unroute("**/phone/messages")
+    write(phone, "Hello")
+    assert state(phone) == "ASK_NAME"
+    assert is_all_well(phone)
 
 
 def test_a_page_that_is_loaded_again_goes_on(phone: Any) -> None:
