@@ -5,8 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from checker import check
+from database import open_database
 from run import find_browser
+from tests.conftest import TOKEN, MakeClient
+from tests.pages.phone_page import ready
+from tests.servers import Uvicorn, serve
 
 FLAGS = [
     "--disable-gpu",
@@ -65,3 +71,32 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
+    """A server that believes signed messages alone; at the end its log and tables agree."""
+    folder = tmp_path_factory.mktemp("server")
+    url = f"sqlite:///{folder / 'test.db'}"
+    with serve(
+        folder / "log",
+        DATABASE_URL=url,
+        CONVERSATION_STORE="database",
+        TWILIO_AUTH_TOKEN=TOKEN,
+    ) as running:
+        yield running
+    database = open_database(url)
+    assert check(database).problems == []
+    database.close()
+
+
+@pytest.fixture
+def phone(server: Uvicorn, open_page: OpenPage) -> Any:
+    """The page, ready to write."""
+    return ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
+
+
+@pytest.fixture
+def signing(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """A local app that believes signed messages alone."""
+    return make_client(database_url=sqlite_url, twilio_auth_token=TOKEN)

@@ -1,92 +1,28 @@
-"""The phone as people see it: a real browser, a real server, every button."""
+"""The phone as people use it: a real browser, a real server, every button."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from checker import check
-from database import open_database
-from tests.conftest import TOKEN
 from tests.pages.conftest import OpenPage
-from tests.pages.test_phone import HOSTILE, REVIEW
-from tests.servers import Uvicorn, ask, serve
-
-THANKS = "Thanks Sarah -- your review for iPhone 15 has been recorded."
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
-    """A server that believes signed messages alone; at the end its log and tables agree."""
-    folder = tmp_path_factory.mktemp("server")
-    url = f"sqlite:///{folder / 'test.db'}"
-    with serve(
-        folder / "log",
-        DATABASE_URL=url,
-        CONVERSATION_STORE="database",
-        TWILIO_AUTH_TOKEN=TOKEN,
-    ) as running:
-        yield running
-    database = open_database(url)
-    assert check(database).problems == []
-    database.close()
-
-
-@pytest.fixture
-def phone(server: Uvicorn, open_page: OpenPage) -> Any:
-    """The page, ready to write."""
-    return ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
-
-
-def ready(page: Any) -> Any:
-    page.locator("#states [aria-current]").wait_for()
-    return page
-
-
-def write(page: Any, text: str) -> None:
-    """Write a text, press Enter, wait for the answer."""
-    answers = bubbles(page, "bot").count()
-    page.fill("#say", text)
-    page.press("#say", "Enter")
-    bubbles(page, "bot").nth(answers).wait_for()
-
-
-def press(page: Any, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def bubbles(page: Any, who: str) -> Any:
-    return page.locator(f"#chat .{who}:not(.dots)")
-
-
-def said(page: Any, who: str) -> list[str]:
-    texts: list[str] = page.locator(f"#chat .{who}:not(.dots) .words").all_text_contents()
-    return texts
-
-
-def state(page: Any) -> str:
-    return str(page.locator("#states [aria-current]").text_content())
-
-
-def counts(page: Any) -> dict[str, tuple[int, int]]:
-    """Read the rows before and now, by table."""
-    rows = page.locator("#counts tr").all()
-    cells = [row.locator("th, td").all_text_contents() for row in rows]
-    return {table: (int(before), int(now)) for table, before, now, _ in cells}
-
-
-def is_all_well(page: Any) -> bool:
-    text = str(page.locator("#verdict.good").text_content())
-    return text.startswith("Nothing lost, nothing doubled")
-
-
-def reviews_of(server: Uvicorn, page: Any) -> list[dict[str, Any]]:
-    contact = page.locator("#contact").input_value().replace("+", "%2B")
-    found: list[dict[str, Any]] = ask(f"{server.base_url}/api/reviews?contact={contact}").json()
-    return found
+from tests.pages.phone_page import (
+    THANKS,
+    bubbles,
+    counts,
+    is_all_well,
+    press,
+    ready,
+    reviews_of,
+    said,
+    state,
+    write,
+)
+from tests.pages.test_phone import REVIEW
+from tests.pages.test_phone_safety import HOSTILE
+from tests.servers import Uvicorn, serve
 
 
 def test_a_whole_conversation_is_held_and_its_review_recorded(server: Uvicorn, phone: Any) -> None:
@@ -291,76 +227,6 @@ def test_hostile_texts_stay_text(server: Uvicorn, phone: Any) -> None:
     bubbles(phone, "bot").nth(4 * len(HOSTILE) - 1).wait_for()
     assert said(phone, "customer")[3::4] == HOSTILE
     assert phone.locator("main script, main img").count() == 0
-
-
-def test_all_of_it_can_be_done_by_keyboard(phone: Any) -> None:
-    focused = "document.activeElement.id || document.activeElement.textContent.trim()"
-    stops = []
-    for _ in range(30):
-        phone.keyboard.press("Tab")
-        stops.append(phone.evaluate(focused))
-    assert stops[0] == "Skip to the message box"
-    assert {"new-contact", "contact", "chat", "suggestion", "say", "Photo"} <= set(stops)
-    assert phone.locator("#chat").get_attribute("aria-live") == "polite"
-    for named in ("Message", "You are"):
-        assert phone.get_by_label(named, exact=True).count() == 1
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_screen_of_360_pixels(server: Uvicorn, open_page: OpenPage, scheme: str) -> None:
-    page = ready(open_page(f"{server.base_url}/phone", 360, 740, color_scheme=scheme))
-    for text in (*REVIEW[:3], "x" * 300):
-        write(page, text)
-    page.click("summary:has-text('Look at the rows')")
-    for step in page.locator("#steps summary").all():
-        step.click()
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
-    below = "document.querySelector('.panel').getBoundingClientRect().top"
-    phone_ends = "document.querySelector('.phone').getBoundingClientRect().bottom"
-    assert page.evaluate(f"{below} >= {phone_ends}")
-
-
-CONTRASTS = """
-() => {
-  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const linear = (part) => (part / 255 <= 0.04045 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4);
-  const light = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
-  const backdrop = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const [red, green, blue, alpha = 1] = parse(getComputedStyle(at).backgroundColor);
-      if (alpha === 1) return [red, green, blue];
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const text = [...element.childNodes].filter((node) => node.nodeType === 3 && node.data.trim());
-    if (!text.length || !element.checkVisibility() || element.matches(":disabled")) continue;
-    const [one, other] = [light(parse(getComputedStyle(element).color)), light(backdrop(element))];
-    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (contrast < 4.5) poor.push(`${element.className || element.tagName}: ${contrast.toFixed(2)}`);
-  }
-  return poor;
-}
-"""  # noqa: E501
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_as_wcag_aa_asks(
-    server: Uvicorn, open_page: OpenPage, scheme: str
-) -> None:
-    page = ready(
-        open_page(f"{server.base_url}/phone", color_scheme=scheme, reduced_motion="reduce")
-    )
-    for text in REVIEW:
-        write(page, text)
-    press(page, "Forged signature")
-    page.get_by_text("Refused with 403.").wait_for()
-    page.locator("#chat .bot .ticks.read").wait_for()
-    page.click("summary:has-text('Look at the rows')")
-    assert page.evaluate(CONTRASTS) == []
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 20, 19)"
-    assert dark == (scheme == "dark")
 
 
 def test_without_a_token_a_forgery_is_believed_and_a_restart_forgets_where_one_stands(
