@@ -3,6 +3,7 @@
 For who sits at a developer's machine: elsewhere main.py leaves this room out.
 """
 
+import mimetypes
 import time
 from collections.abc import Callable
 from functools import partial
@@ -43,6 +44,8 @@ _templates = jinja2.Environment(
     autoescape=True,
     undefined=jinja2.StrictUndefined,
 )
+
+mimetypes.add_type("text/javascript", ".js")  # Windows may have other ideas, and modules insist
 
 # Threads of its own: a status callback needs one of the others while the simulator waits for it.
 _threads = CapacityLimiter(8)

@@ -4,8 +4,8 @@ import { Chat } from "./phone/chat.js";
 import { Conversation } from "./phone/conversation.js";
 import { element } from "./phone/element.js";
 import { FAULTS, NEED_TEXT } from "./phone/faults.js";
-import { showLedger } from "./phone/ledger.js";
 import { newContact } from "./phone/line.js";
+import { showLedger } from "./phone/rows.js";
 import { showStep } from "./phone/steps.js";
 
 /** What may be said next in a state, and what the bot will take it for. */
@@ -13,7 +13,7 @@ const STATES = {
   START: ["Hi", "Whatever comes next opens a conversation."],
   ASK_NAME: ["iPhone 15", "What comes next is the product; the bot then asks for the name."],
   ASK_REVIEW: ["Sarah", "What comes next is the name; the bot then asks for the review."],
-  FINISH: ["Amazing battery life.", "What comes next is the review: it is saved, and all begins anew."],
+  FINISH: ["Amazing battery life.", "What comes next is the review; then all begins anew."],
 };
 const TOLD = {
   disorder: "The statuses of the next confirmation will come as read, sent, delivered.",

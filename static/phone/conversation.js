@@ -46,8 +46,8 @@ export class Conversation {
     const at = new Date(row.received_at);
     this.chat.customerSays({ text: row.body || "(no text)" }, { at }).tick("taken");
     const bubble = this.chat.botSays(row.reply, { at });
-    const review = row.finished && reviews.find((each) => each.conversation_id === row.conversation_id);
-    if (review) bubble.tick(review.status);
+    const review = reviews.find(({ conversation_id: id }) => id === row.conversation_id);
+    if (row.finished && review) bubble.tick(review.status);
   }
 
   /** Do one thing after another: rows are shown in the order in which they changed. */
@@ -70,12 +70,18 @@ export class Conversation {
 
   /** Send a message from the phone and hear the answer. */
   async say(message, title = "A message") {
-    const bubble = this.chat.customerSays(message);
-    bubble.tick("going");
-    this.last = message;
-    this.ledger.begin();
+    const bubble = this.begin(message);
     const step = await this.typing(this.deliver(message, title));
     this.hear(step, bubble);
+  }
+
+  /** Show a message that is on its way; the rows that are there now were there before it. */
+  begin(message, tag = "") {
+    if (!message.forged) this.last = message;
+    this.ledger.begin();
+    const bubble = this.chat.customerSays(message, { tag });
+    bubble.tick("going");
+    return bubble;
   }
 
   /** Let the dots be seen while the answer is on its way. */

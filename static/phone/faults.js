@@ -8,9 +8,8 @@ const LOST_FOR = 1200;
 /** Twilio delivers the last message once more, under its SID. */
 async function again(conversation) {
   const message = conversation.last;
-  const bubble = conversation.chat.customerSays(message, { tag: "the same message, delivered again" });
+  const bubble = conversation.begin(message, "the same message, delivered again");
   const remark = "The same MessageSid: the words of the first time come back, and nothing moves.";
-  conversation.ledger.begin();
   const step = await conversation.typing(conversation.deliver(message, "Delivered again", remark));
   conversation.hear(step, bubble, "the same words again");
 }
@@ -18,33 +17,29 @@ async function again(conversation) {
 /** Two deliveries of one message overlap. */
 async function twice(conversation, text) {
   const message = conversation.compose(text);
-  conversation.last = message;
-  const bubble = conversation.chat.customerSays(message, { tag: "delivered twice at once" });
-  bubble.tick("going");
-  conversation.ledger.begin();
+  const bubble = conversation.begin(message, "delivered twice at once");
   const both = ["One of two", "The other"].map((title) =>
     conversation.deliver(message, title, "Two deliveries of one MessageSid at the same time."),
   );
   const [first, second] = await conversation.typing(Promise.all(both));
   conversation.hear(first, bubble);
   const isSame = first.answer.body === second.answer.body;
-  conversation.chat.note(isSame ? "Both got the same answer, to the letter." : "They got two answers.");
+  const verdict = isSame ? "Both got the same answer, to the letter." : "They got two answers.";
+  conversation.chat.note(verdict);
   await conversation.refresh();
 }
 
 /** The answer never arrives, so Twilio tries again. */
 async function lose(conversation, text) {
   const message = conversation.compose(text);
-  conversation.last = message;
-  const bubble = conversation.chat.customerSays(message, { tag: "its first answer gets lost" });
-  bubble.tick("going");
-  conversation.ledger.begin();
+  const bubble = conversation.begin(message, "its first answer gets lost");
   const remark = "It was recorded, and the answer got lost on its way: the customer sees nothing.";
   await conversation.deliver(message, "The reply is lost", remark);
   conversation.chat.note("The reply got lost. Twilio tries again …");
   conversation.chat.type(true);
   await pause(LOST_FOR);
-  const retry = conversation.deliver(message, "Twilio’s retry", "The same words, and no second step.");
+  const again = "The same words, and no second step.";
+  const retry = conversation.deliver(message, "Twilio’s retry", again);
   conversation.hear(await conversation.typing(retry), bubble);
 }
 
@@ -64,18 +59,17 @@ async function disorder(conversation) {
 /** Somebody else posts in this customer's name, with a token that is not ours. */
 async function forge(conversation, text, isChecked) {
   const message = { ...conversation.compose(text), forged: true };
-  const bubble = conversation.chat.customerSays(message, { tag: "forged in this customer’s name" });
+  const bubble = conversation.begin(message, "forged in this customer’s name");
   bubble.element.classList.add("forged");
-  bubble.tick("going");
-  conversation.ledger.begin();
   const remark = isChecked
     ? "Signed with a wrong token: refused, and no row has moved."
     : "Signed with a wrong token and believed: without TWILIO_AUTH_TOKEN this local installation " +
       "checks nothing. Set one in .env and it is refused, as production always does.";
   const step = await conversation.deliver(message, "A forgery", remark);
-  if (step.answer.status === 200) conversation.chat.note("Believed: no TWILIO_AUTH_TOKEN is set here.");
+  const { status } = step.answer;
+  const believed = "Believed: no TWILIO_AUTH_TOKEN is set here.";
+  conversation.chat.note(status === 200 ? believed : `Refused with ${status}.`);
   conversation.hear({ answer: { ...step.answer, trouble: "" } }, bubble);
-  if (step.answer.status !== 200) conversation.chat.note(`Refused with ${step.answer.status}.`);
 }
 
 export const FAULTS = {

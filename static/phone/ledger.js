@@ -1,7 +1,5 @@
 // What the tables hold of a contact, held against what the phone has been told.
 
-import { element } from "./element.js";
-
 export const KEYS = { messages: "message_sid", reviews: "id", conversations: "conversation_id" };
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -17,7 +15,9 @@ export function changesBetween(before, after) {
       if (!was) changes.push({ sign: "+", table, text: describe(table, row) });
       else if (!same(was, row)) changes.push({ sign: "~", table, text: difference(was, row) });
     }
-    for (const row of old.values()) changes.push({ sign: "−", table, text: describe(table, row) });
+    for (const row of old.values()) {
+      changes.push({ sign: "−", table, text: describe(table, row) });
+    }
   }
   if (before.state !== after.state) {
     changes.push({ sign: "→", table: "state", text: `${before.state} → ${after.state}` });
@@ -26,7 +26,9 @@ export function changesBetween(before, after) {
 }
 
 function describe(table, row) {
-  if (table === "reviews") return `${row.id} “${row.product_name}” by ${row.user_name}, ${row.status}`;
+  if (table === "reviews") {
+    return `${row.id} “${row.product_name}” by ${row.user_name}, ${row.status}`;
+  }
   if (table === "conversations") return `${short(row.conversation_id)} at ${row.state}`;
   const media = row.media.length ? `[${row.media[0].type}]` : "";
   return `${short(row.message_sid)} position ${row.position} “${row.body}”${media}`;
@@ -37,7 +39,9 @@ function difference(was, row) {
   return names.map((name) => `${name}: ${was[name] || "–"} → ${row[name] || "–"}`).join(", ");
 }
 
-export const short = (sid) => `${sid.slice(0, 6)}…`;
+export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+
+const short = (sid) => `${sid.slice(0, 6)}…`;
 
 export class Ledger {
   constructor(records) {
@@ -72,57 +76,17 @@ export class Ledger {
     for (const [sid, words] of this.told) {
       const row = rows.get(sid);
       if (!row) problems.push(`${short(sid)} was answered and is not in the log`);
-      else if (!row.erased_at && row.reply !== words) problems.push(`${short(sid)} has other words`);
+      else if (!row.erased_at && row.reply !== words) {
+        problems.push(`${short(sid)} has other words in the log`);
+      }
     }
     for (const row of messages) {
       if (!row.finished || row.erased_at) continue;
       const made = reviews.filter((review) => review.conversation_id === row.conversation_id);
-      if (made.length !== 1) problems.push(`${made.length} reviews of ${short(row.conversation_id)}`);
+      if (made.length !== 1) {
+        problems.push(`${short(row.conversation_id)} made ${count(made.length, "review")}`);
+      }
     }
     return problems;
   }
-}
-
-const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
-
-/** Show the counts before and now, the verdict, and the rows themselves. */
-export function showLedger(ledger, { verdict, counts, rows, store }) {
-  const { messages, reviews } = ledger.now.tables;
-  const problems = ledger.check();
-  const finished = messages.filter((row) => row.finished).length;
-  verdict.className = `verdict ${problems.length ? "bad" : "good"}`;
-  verdict.textContent = problems.length
-    ? `Something is wrong: ${problems.join("; ")}.`
-    : `Nothing lost, nothing doubled: ${count(messages.length, "message")} in the log, each once; ` +
-      `${count(finished, "finished conversation")}, ${count(reviews.length, "review")}. ` +
-      `${count(ledger.deliveries, "delivery", "deliveries")} since this page was opened.`;
-  counts.replaceChildren(...Object.keys(KEYS).map((table) => countRow(ledger, table, store)));
-  rows.replaceChildren(...Object.keys(KEYS).map((table) => rowTable(table, ledger.now.tables[table])));
-}
-
-function countRow(ledger, table, store) {
-  const [was, is] = [ledger.before.tables[table].length, ledger.now.tables[table].length];
-  const change = is - was;
-  const isElsewhere = table === "conversations" && store !== "database";
-  const sign = change > 0 ? `+${change}` : change < 0 ? `−${-change}` : "no change";
-  return element(
-    "tr",
-    {},
-    element("th", { scope: "row" }, element("code", {}, table)),
-    element("td", {}, String(was)),
-    element("td", {}, String(is)),
-    element("td", { class: change ? "moved" : "quiet" }, isElsewhere ? `kept in ${store}` : sign),
-  );
-}
-
-function rowTable(table, rows) {
-  const title = element("h3", {}, element("code", {}, table));
-  if (!rows.length) return element("div", {}, title, element("p", { class: "quiet" }, "no rows"));
-  const names = Object.keys(rows[0]);
-  const cell = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : String(value ?? "–"));
-  const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
-  const body = rows.map((row) => element("tr", {}, ...names.map((name) => element("td", {}, cell(row[name])))));
-  const whole = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
-  const frame = { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rows of ${table}` };
-  return element("div", {}, title, element("div", frame, whole));
 }

@@ -6,9 +6,10 @@ import { element } from "./element.js";
 export function showStep(list, { request, answer, changes, title, remark }) {
   for (const details of list.querySelectorAll("details[open]")) details.open = false;
   const summary = element("summary", {}, element("strong", {}, title));
+  const [status, time] = [String(answer.status), `${answer.milliseconds.toFixed(0)} ms`];
   summary.append(
-    element("span", { class: answer.status < 300 ? "status good" : "status bad" }, String(answer.status)),
-    element("span", { class: "quiet" }, [`${answer.milliseconds.toFixed(0)} ms`, ...said(request)].join(" · ")),
+    element("span", { class: answer.status < 300 ? "status good" : "status bad" }, status),
+    element("span", { class: "quiet" }, [time, ...said(request)].join(" · ")),
   );
   const details = element("details", { open: "" }, summary);
   if (remark) details.append(element("p", { class: "remark" }, remark));
@@ -17,7 +18,7 @@ export function showStep(list, { request, answer, changes, title, remark }) {
     element("p", { class: "path" }, `POST ${request.path} · ${signature(request)}`),
     fields(request.fields),
     element("h3", {}, "Came back"),
-    element("pre", { tabindex: "0" }, `${answer.status}\n${answer.body || "(empty, as it should be)"}`),
+    element("pre", { tabindex: "0" }, `${status}\n${answer.body || "(empty, as it should be)"}`),
     element("h3", {}, "Rows that changed"),
     changes.length ? changed(changes) : element("p", { class: "quiet" }, "None."),
   );
@@ -38,7 +39,7 @@ function signature({ is_signed: isSigned, is_forged: isForged }) {
 const MAIN = ["MessageSid", "MessageStatus", "From", "Body"];
 
 function fields(form) {
-  const frame = { class: "fields", tabindex: "0", role: "region", "aria-label": "Fields of the form" };
+  const label = { role: "region", "aria-label": "Fields of the form" };
   const list = element("dl", {});
   const main = MAIN.filter((name) => name in form);
   const others = Object.keys(form).filter((name) => !MAIN.includes(name));
@@ -46,7 +47,7 @@ function fields(form) {
     const look = main.includes(name) ? { class: "main" } : {};
     list.append(element("dt", look, name), element("dd", look, form[name] || "(blank)"));
   }
-  return element("div", frame, list);
+  return element("div", { class: "fields", tabindex: "0", ...label }, list);
 }
 
 function changed(changes) {

@@ -1,5 +1,6 @@
 """The phone's page and the simulator behind it: Twilio's way, for this machine alone."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from checker import check
 from phone import PAGE_HEADERS
 from simulator import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of, listed
+from tests.servers import ROOT
 
 CONTACT = "+15551234567"
 REVIEW = ("Hi", "iPhone 15", "Sarah", "Amazing battery life.")
@@ -54,6 +56,26 @@ def test_the_page_may_load_files_of_ours_and_nothing_else(local: TestClient) -> 
     )
     assert "<script>" not in page.text
     assert "style=" not in page.text
+
+
+def test_all_that_the_page_loads_is_there(local: TestClient) -> None:
+    page = local.get("/phone").text
+    loaded = re.findall(r'(?:src|href)="(static/[^"]+)"', page)
+    assert len(loaded) == 3
+    modules = [f"static/phone/{file.name}" for file in ROOT.glob("static/phone/*.js")]
+    for address in [*loaded, *modules]:
+        answer = local.get(f"/{address}")
+        assert answer.status_code == 200
+        if address.endswith(".js"):
+            assert answer.headers["content-type"].startswith("text/javascript")
+
+
+def test_no_script_makes_markup_of_text(local: TestClient) -> None:
+    scripts = [ROOT / "static" / "phone.js", *ROOT.glob("static/phone/*.js")]
+    assert len(scripts) > 5
+    for script in scripts:
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert word not in local.get(f"/{script.relative_to(ROOT).as_posix()}").text
 
 
 @pytest.mark.parametrize(("store", "kept"), [("memory", "is forgotten"), ("database", "goes on")])
