@@ -1,7 +1,7 @@
 // The page /phone: puts the parts together and listens to keys and buttons.
 
 import { Chat } from "./phone/chat.js";
-import { Conversation } from "./phone/conversation.js";
+import { Conversation, OUT_OF_ORDER } from "./phone/conversation.js";
 import { element } from "./phone/element.js";
 import { FAULTS, NEED_TEXT } from "./phone/faults.js";
 import { newContact } from "./phone/line.js";
@@ -52,7 +52,7 @@ function lightState(state) {
 }
 
 function showArmed() {
-  const isArmed = conversation.statuses[0] === "read";
+  const isArmed = conversation.statuses === OUT_OF_ORDER;
   button("disorder").setAttribute("aria-pressed", String(isArmed));
   at("told").textContent = isArmed ? TOLD.disorder : "";
 }

@@ -3,7 +3,7 @@
 import { Ledger, changesBetween } from "./ledger.js";
 import { newSid, pause, readRecords, report, send } from "./line.js";
 
-const IN_ORDER = ["sent", "delivered", "read"];
+export const IN_ORDER = ["sent", "delivered", "read"];
 export const OUT_OF_ORDER = ["read", "sent", "delivered"];
 // Who wants no motion is not made to wait for it.
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -123,18 +123,19 @@ export class Conversation {
 
   async #report({ callback, bubble, sid }, status) {
     const step = await report({ contact: this.contact, sid, callback, status });
-    const review = this.take(step, `Status “${status}”`).find(({ conversation_id: id }) =>
-      callback.endsWith(`review=${id}`),
-    );
+    const isOurs = ({ conversation_id: id }) => callback.endsWith(`review=${id}`);
+    const review = step.records.tables.reviews.find(isOurs);
+    const isLate = review && review.status !== status;
+    const remark = isLate ? `It stays “${review.status}”, which ranks above.` : "";
+    this.take(step, `Status “${status}”`, remark);
     if (review) bubble.tick(review.status);
   }
 
-  /** Take what the tables hold now and show the step; return the reviews. */
+  /** Take what the tables hold now and show the step. */
   take(step, title, remark = "") {
     const changes = changesBetween(this.ledger.now, step.records);
     if (this.isOpen) this.show.step({ ...step, changes, title, remark });
     this.#showRecords(step.records);
-    return step.records.tables.reviews;
   }
 
   /** Read the rows once more: which of two deliveries at once saw them last is anyone's guess. */

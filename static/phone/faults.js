@@ -1,7 +1,7 @@
 // The faults of networks, customers and forgers: each is a play on a conversation.
 
 import { pause } from "./line.js";
-import { OUT_OF_ORDER } from "./conversation.js";
+import { IN_ORDER, OUT_OF_ORDER } from "./conversation.js";
 
 const LOST_FOR = 1200;
 
@@ -48,12 +48,13 @@ const media = (kind) => (conversation, text) =>
 
 /** Statuses come in the wrong order: of the last confirmation, or else of the next. */
 async function disorder(conversation) {
-  if (!conversation.confirmation) {
-    conversation.statuses = OUT_OF_ORDER;
-    return;
+  if (conversation.confirmation) {
+    conversation.ledger.begin();
+    conversation.follow(OUT_OF_ORDER);
+  } else {
+    const isArmed = conversation.statuses === OUT_OF_ORDER;
+    conversation.statuses = isArmed ? IN_ORDER : OUT_OF_ORDER;
   }
-  conversation.ledger.begin();
-  conversation.follow(OUT_OF_ORDER);
 }
 
 /** Somebody else posts in this customer's name, with a token that is not ours. */

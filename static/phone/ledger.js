@@ -47,10 +47,11 @@ export class Ledger {
   constructor(records) {
     this.before = this.now = records;
     this.deliveries = 0;
-    /** SID to the words that answered it; null for what was refused. */
+    /** SID to the words that answered it; null where these were erased. */
     this.told = new Map(
       records.tables.messages.map((row) => [row.message_sid, row.erased_at ? null : row.reply]),
     );
+    this.refused = new Set();
     this.problems = new Set();
   }
 
@@ -60,8 +61,9 @@ export class Ledger {
   }
 
   /** Note what a delivery was answered. */
-  note(sid, { words, is_apology: isApology }) {
+  note(sid, { status, words, is_apology: isApology }) {
     this.deliveries += 1;
+    if (status >= 400 && status < 500) this.refused.add(sid);
     if (words === null || isApology) return;
     const known = this.told.get(sid);
     if (known && known !== words) this.problems.add(`${short(sid)} was answered in two ways`);
@@ -81,6 +83,9 @@ export class Ledger {
       }
     }
     for (const row of messages) {
+      if (this.refused.has(row.message_sid)) {
+        problems.push(`${short(row.message_sid)} was refused and is in the log`);
+      }
       if (!row.finished || row.erased_at) continue;
       const made = reviews.filter((review) => review.conversation_id === row.conversation_id);
       if (made.length !== 1) {

@@ -136,6 +136,7 @@ def test_statuses_out_of_order_leave_the_highest(server: Uvicorn, phone: Any) ->
     phone.locator("#steps", has_text="Status “delivered”").wait_for()
     titles = phone.locator("#steps summary strong").all_text_contents()
     assert titles[:3] == ["Status “delivered”", "Status “sent”", "Status “read”"]
+    assert "It stays “read”, which ranks above." in phone.locator("#steps li").first.inner_text()
     assert phone.locator("#chat .bot .ticks.read").count() == 1
     assert [review["status"] for review in reviews_of(server, phone)] == ["read"]
     press(phone, "Status out of order")
