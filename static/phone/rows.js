@@ -22,7 +22,7 @@ function countRow(ledger, table, store) {
   const [was, is] = [ledger.before.tables[table].length, ledger.now.tables[table].length];
   const change = is - was;
   const isElsewhere = table === "conversations" && store !== "database";
-  const sign = change > 0 ? `+${change}` : change < 0 ? `−${-change}` : "no change";
+  const sign = change > 0 ? `+${change}` : change < 0 ? `−${-change}` : "none";
   return element(
     "tr",
     {},
