@@ -13,6 +13,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 import api
 import api_docs
+import dashboard
+import login
 import logs
 import webhooks
 from access import Access, origin_of, refuse_foreign_origin
@@ -91,6 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.owners)
     app.include_router(api.router)
     app.include_router(api_docs.router)
+    app.include_router(login.router)
+    app.include_router(dashboard.router)
     app.mount("/static", api_docs.static_files)
     return app
 

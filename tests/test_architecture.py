@@ -18,7 +18,8 @@ ALLOWED = {
     "logs": "",
     "witness": "conversation",
     "simulator": "witness",
-    "access": "",
+    "login_cookie": "",
+    "access": "login_cookie",
     "run": "",
     "command": "",
     "reviews": "models database conversation",
@@ -47,8 +48,13 @@ ALLOWED = {
     "api": "api_answers api_filters csv_export forgetting listing message_log"
     " whatsapp access services",
     "api_docs": "access settings",
+    "delivery": "reviews whatsapp",
+    "pages": "access delivery settings",
+    "login": "access forms login_cookie pages services",
+    "dashboard": "access api api_filters forgetting listing message_log pages reviews services"
+    " whatsapp",
     "main": "settings database stores collector retention whatsapp access services"
-    " webhooks api api_docs",
+    " webhooks api api_docs login dashboard",
     "backup": "checker database schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",
