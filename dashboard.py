@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 import forgetting
+import funnel
 import listing
 import message_log
 from access import require_owner
@@ -41,6 +42,9 @@ async def show_reviews(
     rows = await in_time(listing.page, here.database, after, CARDS + 1, chosen)
     asked = {name: request.query_params.get(name, "") for name in FILTERS}
     query = urlencode({name: value for name, value in asked.items() if value})
+    figures = None
+    if chosen == EVERYTHING and after is None:
+        figures = await in_time(funnel.read, here.database)
     older = ""
     if len(rows) > CARDS:
         rows = rows[:CARDS]
@@ -48,6 +52,7 @@ async def show_reviews(
     return page(
         request,
         "dashboard.html",
+        figures=figures,
         reviews=rows,
         asked=asked,
         is_day={name: _is_day(asked[name]) for name in ("since", "until")},

@@ -14,6 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 import api
 import api_docs
 import dashboard
+import live
 import login
 import logs
 import webhooks
@@ -95,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api_docs.router)
     app.include_router(login.router)
     app.include_router(dashboard.router)
+    app.include_router(live.router)
     app.mount("/static", api_docs.static_files)
     return app
 

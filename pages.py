@@ -44,7 +44,17 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters.update(masked=delivery.masked, delivery=delivery.told)
+
+
+def _duration(seconds: float) -> str:
+    """Write how long something took, in its largest unit or two."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+_templates.filters.update(masked=delivery.masked, delivery=delivery.told, duration=_duration)
 _templates.globals.update(version=_version)
 
 

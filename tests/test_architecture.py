@@ -51,10 +51,12 @@ ALLOWED = {
     "delivery": "reviews whatsapp",
     "pages": "access delivery settings",
     "login": "access forms login_cookie pages services",
-    "dashboard": "access api api_filters forgetting listing message_log pages reviews services"
-    " whatsapp",
+    "funnel": "database listing models",
+    "live": "access api_filters database listing pages services",
+    "dashboard": "access api api_filters forgetting funnel listing message_log pages"
+    " reviews services whatsapp",
     "main": "settings database stores collector retention whatsapp access services"
-    " webhooks api api_docs login dashboard",
+    " webhooks api api_docs login dashboard live",
     "backup": "checker database schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",
