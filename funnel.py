@@ -17,9 +17,9 @@ from listing import Filter
 from models import LoggedMessage, Review
 
 DAYS = 30
-MOST_MESSAGES = 40_000
+MOST_MESSAGES = 20_000
 """How many of the latest messages are looked at to see how far conversations came."""
-MOST_REVIEWS = 20_000
+MOST_REVIEWS = 10_000
 """Of how many of the latest reviews the products are counted."""
 PRODUCTS = 6
 UNDER_WAY = timedelta(hours=1)

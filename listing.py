@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -131,18 +132,20 @@ def changed(
 ) -> Sequence[Row[Any]]:
     """Read what was finished since then, and what has changed of the reviews with these ids.
 
-    The oldest first; of more than MOST_CHANGED the newest. Both ways there is an index, and none
-    that every status would have to be written to.
+    The oldest first; of more than MOST_CHANGED arrivals the newest. Each half has its index, and
+    none that every status would have to be written to.
     """
-    has_changed = sa.and_(Review.id.in_(shown), Review.updated_at >= since)
-    query = (
-        sa.select(*LISTED)
-        .where(sa.or_(Review.created_at >= since, has_changed))
+    arrived = (
+        chosen.narrow(sa.select(*LISTED).where(Review.created_at >= since))
         .order_by(Review.created_at.desc(), Review.id.desc())
         .limit(MOST_CHANGED)
     )
+    has_changed = (Review.id.in_(shown), Review.updated_at >= since)
+    rows = {}
     with database.read() as connection:
-        return connection.execute(chosen.narrow(query)).all()[::-1]
+        for query in (arrived, chosen.narrow(sa.select(*LISTED).where(*has_changed))):
+            rows.update({row.id: row for row in connection.execute(query)})
+    return sorted(rows.values(), key=attrgetter("created_at", "id"))
 
 
 @dataclass(frozen=True, slots=True)

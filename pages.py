@@ -46,7 +46,7 @@ _templates = Environment(
 )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Write how long something took, in its largest unit or two."""
     if seconds < 60:
         return f"{seconds:.0f} s"
@@ -54,7 +54,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-_templates.filters.update(masked=delivery.masked, delivery=delivery.told, duration=_duration)
+_templates.filters.update(masked=delivery.masked, delivery=delivery.told, duration=duration)
 _templates.globals.update(version=_version)
 
 
