@@ -171,7 +171,7 @@ function announce(product) {
   arrived.push(product);
   going ??= setTimeout(() => {
     const others = arrived.length > 1 ? ` and ${arrived.length - 1} more` : "";
-    news.textContent = `New review: ${arrived[0]}${others}`;
+    news.textContent = `New review: ${arrived.at(-1)}${others}`;
     arrived.length = 0;
     going = undefined;
     if (document.getElementById("figures")) refreshFigures();
