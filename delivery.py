@@ -56,7 +56,7 @@ def told(status: str, error_code: int | None) -> Told:
 
 def masked(contact: str) -> str:
     """Hide a contact but for its ends; how many characters are hidden is not told either."""
-    if len(contact) < 8:
+    if len(contact) < 8:  # what is left would tell most of it
         return "•••"
     country = f"{contact[:2]} " if re.match(r"\+[0-9]", contact) else ""
     return f"{country}••• ••• ••{contact[-2:]}"

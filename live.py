@@ -1,6 +1,6 @@
 """`GET /events`: reviews that arrive or change, told to open pages as they do (server-sent events).
 
-Nothing is remembered between streams: see docs/decisions/0018-a-feed-that-reads-again.md.
+Nothing is remembered between streams: see docs/decisions/0018-*.md.
 """
 
 import json

@@ -123,7 +123,7 @@ def serve(options: "list[str]") -> int:
     set_up(RUNTIME)
     where = "" if port == 8000 else f" --url http://localhost:{port}"
     print(
-        f"Open  http://localhost:{port}/docs  and  http://localhost:{port}/api/reviews\n"
+        f"Open  http://localhost:{port}  (for programs: /api/reviews, explained at /docs)\n"
         f"Then try, in a second terminal:  python3 run.py chat{where}\n"
         f"                            or:  python3 run.py demo{where}\n"
         "Ctrl-C stops."

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 import backup
 import conversation
+import dashboard
 import doctor
+import live
+import login
 import models
 from main import create_app
 from settings import Settings, SettingsError
@@ -266,6 +270,17 @@ def test_the_table_of_endpoints_is_that_of_the_app(client: TestClient) -> None:
         if " /api/" in endpoint:
             assert named[endpoint] == answers - {"401", "422", "429", "503"}
         assert named[endpoint] <= answers
+
+
+def test_the_table_of_pages_is_that_of_the_app() -> None:
+    named = [row[0] for row in table(section("Endpoints"), "page")[1:]]
+    routes = [
+        route
+        for router in (dashboard.router, login.router, live.router)
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    ]
+    assert sorted(named) == sorted(f"{next(iter(route.methods))} {route.path}" for route in routes)
 
 
 def test_the_table_of_errors_is_that_of_the_app(client: TestClient) -> None:
