@@ -130,10 +130,11 @@ MOST_CHANGED = 100
 def changed(
     database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
 ) -> Sequence[Row[Any]]:
-    """Read what was finished since then, and what has changed of the reviews with these ids.
+    """Read what was finished since then, and what of the reviews with these ids has changed.
 
-    The oldest first; of more than MOST_CHANGED arrivals the newest. Each half has its index, and
-    none that every status would have to be written to.
+    The oldest first; of more than MOST_CHANGED arrivals the newest. The filter is for arrivals:
+    what is shown already may fit it no longer, and is not to go on telling an old status. Each
+    half has its index, and none that every status would have to be written to.
     """
     arrived = (
         chosen.narrow(sa.select(*LISTED).where(Review.created_at >= since))
@@ -143,7 +144,7 @@ def changed(
     has_changed = (Review.id.in_(shown), Review.updated_at >= since)
     rows = {}
     with database.read() as connection:
-        for query in (arrived, chosen.narrow(sa.select(*LISTED).where(*has_changed))):
+        for query in (arrived, sa.select(*LISTED).where(*has_changed)):
             rows.update({row.id: row for row in connection.execute(query)})
     return sorted(rows.values(), key=attrgetter("created_at", "id"))
 

@@ -24,7 +24,7 @@ function tellTimes() {
 
 // Search
 
-let typing, asked, going;
+let typing, asked;
 
 function address() {
   const filled = [...new FormData(form)].filter(([, value]) => value);
@@ -32,6 +32,7 @@ function address() {
   return query ? `./?${query}` : "./";
 }
 
+// Says whether the list is now what the server answered; a later search takes over from this one.
 async function load(url) {
   asked?.abort();
   asked = new AbortController();
@@ -40,21 +41,26 @@ async function load(url) {
     const response = await fetch(url, { signal: asked.signal });
     if (new URL(response.url).pathname.endsWith("/login")) {
       location.reload(); // the login has run out
-      return;
+      return false;
     }
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const found = page.getElementById("list");
     if (found) {
       list().replaceWith(found);
-      const figures = page.getElementById("figures");
-      if (figures) document.getElementById("figures")?.replaceWith(figures);
-    } else {
-      complain(page.querySelector(".notice p")?.textContent ?? `Error ${response.status}`);
+      replaceFigures(page);
+      tellTimes();
+      return true;
     }
-    tellTimes();
+    complain(page.querySelector(".notice p")?.textContent ?? `Error ${response.status}`);
   } catch (error) {
     if (error.name !== "AbortError") complain("The server cannot be reached.");
   }
+  return false;
+}
+
+function replaceFigures(page) {
+  const figures = page.getElementById("figures");
+  if (figures) document.getElementById("figures")?.replaceWith(figures);
 }
 
 function complain(why) {
@@ -69,16 +75,18 @@ function complain(why) {
 async function search() {
   const url = address();
   history.replaceState(null, "", url);
-  await load(url);
-  if (list().querySelector(".trouble")) return;
+  if (!(await load(url))) return;
   const count = cards().length;
   news.textContent = count ? `${count} reviews shown` : "No review is like this";
   listen(); // for what these filters leave
 }
 
-form.addEventListener("input", () => {
+form.q.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(search, 250);
+});
+form.addEventListener("change", (event) => {
+  if (event.target !== form.q) search();
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -88,7 +96,8 @@ form.addEventListener("submit", (event) => {
 
 // News
 
-let source, last, opening, ended;
+let source, last, opening, ended, announcing, refreshing;
+let figuresAt = Date.now();
 const arrived = [];
 const MOST_CARDS = 200;
 
@@ -100,7 +109,8 @@ function listen() {
   if (last) query.set("last", last);
   source = new EventSource(`events?${query}`);
   source.addEventListener("open", () => {
-    if (ended && Date.now() - ended > 4 * 60_000) load(address()); // slept past what is told again
+    const hasSlept = ended && Date.now() - ended > 4 * 60_000; // longer than is told again
+    if (hasSlept || list().querySelector(".trouble")) load(address());
     ended = undefined;
     say("Live", true);
   });
@@ -169,21 +179,23 @@ function isNewer(one, other) {
 
 function announce(product) {
   arrived.push(product);
-  going ??= setTimeout(() => {
+  announcing ??= setTimeout(() => {
     const others = arrived.length > 1 ? ` and ${arrived.length - 1} more` : "";
     news.textContent = `New review: ${arrived.at(-1)}${others}`;
     arrived.length = 0;
-    going = undefined;
-    if (document.getElementById("figures")) refreshFigures();
+    announcing = undefined;
   }, 1500);
+  if (document.getElementById("figures")) {
+    refreshing ??= setTimeout(refreshFigures, Math.max(1500, figuresAt + 10_000 - Date.now()));
+  }
 }
 
 async function refreshFigures() {
+  figuresAt = Date.now();
+  refreshing = undefined;
   try {
     const response = await fetch("./");
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const figures = page.getElementById("figures");
-    if (figures) document.getElementById("figures")?.replaceWith(figures);
+    replaceFigures(new DOMParser().parseFromString(await response.text(), "text/html"));
   } catch {
     // The next arrival tries again.
   }

@@ -95,6 +95,8 @@ def test_only_what_the_filters_leave_is_told(client: TestClient) -> None:
     assert told(client, "product=Lamp") == [lamp]
     assert told(client, "q=lamp&status=") == [lamp]
     assert told(client, "q=nothing") == []
+    # What is on the page may fit its filters no longer, and must not tell an old status.
+    assert told(client, f"q=nothing&shown={lamp}") == [lamp]
 
 
 @pytest.mark.parametrize("query", ["shown=x", "shown=1,", "last=x", "shown=" + "1," * 300 + "1"])
