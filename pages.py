@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Coroutine
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -111,7 +110,7 @@ def _refusal(request: Request, error: HTTPException) -> Response:
 
 
 def _error(request: Request, status: int, why: str) -> Response:
-    title = _TITLES.get(status, HTTPStatus(status).phrase)
+    title = _TITLES.get(status, "That was refused")
     return page(request, "error.html", status, title=title, why=why)
 
 
