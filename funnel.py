@@ -114,7 +114,8 @@ def _read_conversations(connection: Connection, start: datetime, now: datetime) 
             sa.func.max(LoggedMessage.received_at),
         )
         .where(LoggedMessage.received_at >= since, unerased)
-        .group_by(LoggedMessage.conversation_id)
+        # Not by the column itself: SQLite would go through the whole log in the order of its index.
+        .group_by(LoggedMessage.conversation_id.concat(""))
         .having(sa.func.min(LoggedMessage.position) == 1)
     )
     seconds: list[float] = []

@@ -2,8 +2,10 @@
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 import conversation
@@ -11,7 +13,7 @@ import funnel
 import message_log
 import pages
 from conversation import Message
-from database import Database
+from database import Database, open_database
 from models import LoggedMessage
 from tests.conftest import database_of
 from tests.test_filters import record
@@ -107,6 +109,24 @@ def test_of_very_many_only_the_latest_are_looked_at(
     assert found.conversations.since > NOON - timedelta(hours=4)
     assert [name for name, _ in found.products] == ["No. 0", "No. 1", "No. 2"]
     assert found.total == 5
+
+
+def test_nothing_is_read_of_the_log_but_its_end(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    queries: list[tuple[str, Any]] = []
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def note(_1: Any, _2: Any, query: str, values: Any, *_: Any) -> None:
+        if "FROM messages" in query:
+            queries.append((query, values))
+
+    funnel.read(database, NOON)
+    assert len(queries) == 2
+    with database.read() as connection:
+        for query, values in [*queries]:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()
+            assert "ix_messages_unerased" in plan[0].detail
+    database.close()
 
 
 def test_the_page_shows_the_figures_unless_it_is_filtered(client: TestClient) -> None:
