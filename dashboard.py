@@ -13,6 +13,7 @@ import message_log
 from access import require_owner
 from api import ReviewId
 from api_filters import Chosen, read_cursor
+from database import utc_now
 from listing import EVERYTHING, Cursor
 from pages import PageRoute, home_from, page
 from reviews import PENDING
@@ -39,6 +40,7 @@ async def show_reviews(
 ) -> Response:
     """Show the newest reviews that the filters leave, or those after a cursor."""
     after = read_cursor(cursor, chosen) if cursor else None
+    now = utc_now()
     rows = await in_time(listing.page, here.database, after, CARDS + 1, chosen)
     asked = {name: request.query_params.get(name, "") for name in FILTERS}
     query = urlencode({name: value for name, value in asked.items() if value})
@@ -52,6 +54,7 @@ async def show_reviews(
     return page(
         request,
         "dashboard.html",
+        now=now,
         figures=figures,
         reviews=rows,
         asked=asked,

@@ -96,7 +96,8 @@ form.addEventListener("submit", (event) => {
 
 // News
 
-let source, last, opening, ended, announcing, refreshing;
+let source, opening, ended, announcing, refreshing;
+let last = live.dataset.last;
 let figuresAt = Date.now();
 const arrived = [];
 const MOST_CARDS = 200;
@@ -104,9 +105,10 @@ const MOST_CARDS = 200;
 function listen() {
   source?.close();
   clearTimeout(opening);
+  if (document.hidden) return; // a browser has few connections to a server, for all its tabs
   const query = new URLSearchParams(address().slice(3));
   query.set("shown", cards().map((card) => card.dataset.id).join(","));
-  if (last) query.set("last", last);
+  query.set("last", last);
   source = new EventSource(`events?${query}`);
   source.addEventListener("open", () => {
     const hasSlept = ended && Date.now() - ended > 4 * 60_000; // longer than is told again
@@ -131,6 +133,14 @@ function listen() {
     again(3000);
   });
 }
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    source?.close();
+    ended ??= Date.now();
+  }
+  listen();
+});
 
 function again(milliseconds) {
   source.close();

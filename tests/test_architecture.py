@@ -53,7 +53,7 @@ ALLOWED = {
     "login": "access forms login_cookie pages services",
     "funnel": "database listing models",
     "live": "access api_filters database listing pages services",
-    "dashboard": "access api api_filters forgetting funnel listing message_log pages"
+    "dashboard": "access api api_filters database forgetting funnel listing message_log pages"
     " reviews services whatsapp",
     "main": "settings database stores collector retention whatsapp access services"
     " webhooks api api_docs login dashboard live",

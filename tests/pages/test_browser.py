@@ -88,6 +88,25 @@ def test_a_review_appears_on_an_open_page_without_reload(
     assert page.evaluate(MARK) == "here"
 
 
+def test_a_page_that_nobody_looks_at_asks_for_nothing_and_catches_up(
+    server: str, page: "Page", customer: Customer
+) -> None:
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.goto(server)
+    page.get_by_text("Live", exact=True).wait_for()
+    page.evaluate(hide, True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    finish_review(customer, "Lamp", "Bright.")
+    page.wait_for_timeout(3_000)
+    assert asked == []
+    page.evaluate(hide, False)
+    page.get_by_text("Bright.").wait_for()
+
+
 def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
     server: str, page: "Page", sqlite_url: str
 ) -> None:

@@ -104,13 +104,13 @@ def test_what_cannot_be_is_refused(client: TestClient, query: str) -> None:
     assert client.get(f"/events?{query}").status_code == 422
 
 
-def test_a_stream_tells_each_version_once(
+def test_a_stream_tells_each_version_once_and_what_was_committed_late(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "STREAM_SECONDS", 0.3)
     monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
     first = record(database_of(client), at=ago(1))
-    changed = changing(listing.changed, 2, lambda: record(database_of(client), at=ago(0)))
+    changed = changing(listing.changed, 2, lambda: record(database_of(client), at=ago(20)))
     monkeypatch.setattr(listing, "changed", changed)
     assert told(client) == [first, first + 1]
 
