@@ -164,8 +164,9 @@ function show({ id, product, card: html }) {
   } else if (!document.getElementById("cards") || cards().length >= MOST_CARDS) {
     load(address());
   } else {
-    card.classList.add("new");
     const next = cards().find((other) => !isNewer(other, card));
+    if (!next && document.querySelector("[rel=next]")) return; // it is on an older page
+    card.classList.add("new");
     if (next) next.before(card);
     else document.getElementById("cards").append(card);
   }

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from database import open_database
+from dashboard import CARDS
+from database import open_database, utc_now
 from simulator import Customer, Simulator
 from tests.conftest import PUBLIC_URL, TOKEN
 from tests.pages.browser import find_browser, flags, missing
@@ -105,6 +107,20 @@ def test_a_page_that_nobody_looks_at_asks_for_nothing_and_catches_up(
     assert asked == []
     page.evaluate(hide, False)
     page.get_by_text("Bright.").wait_for()
+
+
+def test_of_many_that_have_just_come_the_older_ones_stay_on_their_page(
+    server: str, page: "Page", sqlite_url: str
+) -> None:
+    database = open_database(sqlite_url)
+    for second in range(CARDS + 5):
+        record(database, at=utc_now() - timedelta(seconds=10 - second / 10))
+    page.goto(server)
+    newest = record(database, "The newest", at=utc_now())
+    database.close()
+    page.get_by_text("The newest").wait_for()
+    ids = page.locator(".card").evaluate_all("cards => cards.map(card => +card.dataset.id)")
+    assert ids == [*range(newest, newest - CARDS - 1, -1)]
 
 
 def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
