@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import listing
 import live
 from database import utc_now
 from models import Review
+from simulator import Customer, Simulator
 from tests.conftest import MakeClient, database_of
-from tests.servers import serve
+from tests.servers import serve, wait_until
 from tests.test_filters import record
 
 
@@ -160,3 +162,20 @@ def test_a_server_that_is_told_to_end_does_not_wait_for_streams(
             assert "event: end" in "".join(stream.iter_text())
         server.process.wait(30)
         assert time.monotonic() - started < 10
+
+
+def test_what_one_worker_records_another_tells(database_url: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "database"}
+    with serve(tmp_path / "log", 2, **settings) as server:
+        wait_until(lambda: len(server.workers()) == 2)
+        clients = [httpx.Client(base_url=server.base_url, trust_env=False) for _ in range(4)]
+        with ExitStack() as open_streams:
+            told = [
+                open_streams.enter_context(client.stream("GET", "/events", timeout=30)).iter_lines()
+                for client in map(open_streams.enter_context, clients)
+            ]
+            with httpx.Client(base_url=server.base_url, trust_env=False, timeout=30) as client:
+                for text in ("Hi", "Lamp", "Ana", "Bright."):
+                    Customer(Simulator(client), "+15551234567").says(text)
+            for lines in told:
+                assert any("Bright." in line for line in lines)
