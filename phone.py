@@ -11,38 +11,23 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
-import jinja2
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+import pages
 from access import require_this_machine
 from conversation import APOLOGY, State
 from database import name_of
 from phone_records import read_records
 from services import in_time, services_of
-from settings import FOLDER, Settings
+from settings import Settings
 from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml
 from whatsapp import STATUS_CALLBACK, WEBHOOK
 
 router = APIRouter(
     prefix="/phone", include_in_schema=False, dependencies=[Depends(require_this_machine)]
-)
-
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' data:; connect-src 'self'; font-src 'self'; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-
-_templates = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(FOLDER / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
 )
 
 mimetypes.add_type("text/javascript", ".js")  # Windows may have other ideas, and modules insist
@@ -54,13 +39,14 @@ _threads = CapacityLimiter(8)
 @router.get("")
 async def show_phone(request: Request) -> HTMLResponse:
     settings: Settings = request.app.state.settings
-    page = _templates.get_template("phone.html").render(
+    page = pages.write(
+        "phone.html",
         store=settings.conversation_store,
         database=name_of(settings.database_url),
         is_checked=bool(services_of(request).twilio.auth_tokens),
         states=[state.value for state in State],
     )
-    return HTMLResponse(page, headers=PAGE_HEADERS)
+    return HTMLResponse(page, headers=pages.HEADERS)
 
 
 Sid = Annotated[str, Field(pattern="^(SM|MM)[0-9a-f]{32}$")]

@@ -33,7 +33,7 @@ RUNTIME = ["requirements.txt"]
 DEVELOPMENT = ["requirements.txt", "requirements-dev.txt"]
 BROWSER = ["requirements.txt", "requirements-dev.txt", "requirements-browser.txt"]
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 HELP = """\
 python3 run.py [--port N]  serve on http://localhost:8000 (or port N), reloading on changes
@@ -127,8 +127,8 @@ def serve(options: "list[str]") -> int:
     set_up(RUNTIME)
     where = "" if port == 8000 else f" --url http://localhost:{port}"
     print(
-        f"Open  http://localhost:{port}/phone  and be the customer;"
-        f" also  http://localhost:{port}/docs  and  http://localhost:{port}/api/reviews\n"
+        f"Open  http://localhost:{port}  for the reviews (for programs: /api/reviews, see /docs)\n"
+        f"  and  http://localhost:{port}/phone  to be the customer.\n"
         f"Then try, in a second terminal:  python3 run.py chat{where}\n"
         f"                            or:  python3 run.py demo{where}\n"
         "Ctrl-C stops."

@@ -18,12 +18,12 @@ from database import Database, open_database
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.databases import Postgres, Valkey, migrated
+from tests.pages import browser
 
 # Importing main reads this installation's settings; a .env that is not filled in would refuse.
 os.environ["ENVIRONMENT"] = "local"
 
 from main import create_app
-from run import find_browser
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC_URL = "https://reviews.example.com"
@@ -171,7 +171,6 @@ NEEDS = {
         "hostile/test_resplitting.py",
     ],
     "schemathesis": ["hostile/test_described.py"],
-    "playwright": ["pages/test_*_in_a_browser.py"],
 }
 """Tests that need more than requirements.txt."""
 
@@ -181,8 +180,8 @@ def lacks(package: str) -> bool:
 
 
 collect_ignore_glob = [file for package in NEEDS if lacks(package) for file in NEEDS[package]]
-if not find_browser():
-    collect_ignore_glob += NEEDS["playwright"]
+if browser.missing():
+    collect_ignore_glob.append("pages/test_*_in_a_browser.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -206,9 +205,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             f"Skipped for want of {'; '.join(missing)}: `python3 run.py test` installs it."
         )
-    if not find_browser():
+    if lacking := browser.missing():
         terminalreporter.write_line(
-            "Skipped for want of a browser (a chromium on the PATH, or $CHROMIUM): the pages."
+            f"Skipped for want of {lacking}: tests in a browser, which need"
+            " requirements-browser.txt and a Chromium."
         )
     if not shutil.which("strace"):
         terminalreporter.write_line(

@@ -169,9 +169,10 @@ def test_serving_is_always_local(folder: Path) -> None:
 def test_what_to_open_and_to_try_is_said_before_serving(folder: Path) -> None:
     port = free_port()
     said, _, _ = run(folder, f"--port={port}").stdout.partition("{")
+    assert f"Open  http://localhost:{port} " in said
     assert f"http://localhost:{port}/phone" in said
-    assert f"http://localhost:{port}/docs" in said
-    assert f"http://localhost:{port}/api/reviews" in said
+    assert "/api/reviews" in said
+    assert "/docs" in said
     assert "python3 run.py chat" in said
     assert "python3 run.py demo" in said
     assert "Ctrl-C" in said

@@ -1,6 +1,5 @@
 """A real browser for the pages."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,17 +10,10 @@ from checker import check
 from database import open_database
 from run import find_browser
 from tests.conftest import TOKEN, MakeClient
+from tests.pages.browser import flags
 from tests.pages.phone_page import ready
 from tests.servers import Uvicorn, serve
 
-FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 OpenPage = Callable[..., Any]
 
 
@@ -30,12 +22,8 @@ OpenPage = Callable[..., Any]
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    # Chromium's sandbox does not work for root, as in a container.
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_browser(), args=[*FLAGS, *["--no-sandbox"] * as_root]
-        )
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
         yield browser
         browser.close()
 
