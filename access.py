@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+import login_cookie
+
 _bearer = HTTPBearer(auto_error=False, description="The API_KEY of this installation.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
 
@@ -74,6 +76,11 @@ class Access:
     guesses: Guesses = field(default_factory=Guesses)
 
 
+def access_of(request: Request) -> Access:
+    access: Access = request.app.state.access
+    return access
+
+
 async def _given_keys(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
@@ -85,9 +92,14 @@ GivenKeys = Annotated[list[str], Depends(_given_keys)]
 
 
 async def require_owner(request: Request, keys: GivenKeys) -> None:
-    """Let in who has the key or, locally, who is on this machine itself. Raises 401 or 429."""
-    access: Access = request.app.state.access
+    """Let in who has the key, or has shown it at /login; locally who is on this machine itself.
+
+    Raises 401 or 429.
+    """
+    access = access_of(request)
     if access.is_local and _is_this_machine(request):
+        return
+    if has_logged_in(access, request):
         return
     if keys and is_right(access, request, keys):
         return
@@ -98,11 +110,23 @@ async def require_owner(request: Request, keys: GivenKeys) -> None:
     )
 
 
+def has_logged_in(access: Access, request: Request) -> bool:
+    """Say whether a request comes with the cookie of /login."""
+    cookie = request.cookies.get(login_cookie.NAME, "")
+    return access.api_key is not None and login_cookie.is_valid(cookie, access.api_key)
+
+
 async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
     """Keep what is public in production from those who reach a developer's machine by a tunnel."""
-    access: Access = request.app.state.access
-    if access.is_local:
+    if access_of(request).is_local:
         await require_owner(request, keys)
+
+
+async def require_this_machine(request: Request) -> None:
+    """Hide what is for who sits at a developer's machine, key or no key. Raises 404."""
+    access = access_of(request)
+    if not (access.is_local and _is_this_machine(request)):
+        raise HTTPException(404)
 
 
 async def refuse_foreign_origin(request: Request) -> None:
@@ -113,7 +137,7 @@ async def refuse_foreign_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is None or request.method in {"GET", "HEAD", "OPTIONS"}:
         return
-    access: Access = request.app.state.access
+    access = access_of(request)
     if origin in access.own_origins:
         return
     host = request.headers.get("host", "?")

@@ -26,7 +26,7 @@ from api_answers import (
     write_reviews,
     write_stats,
 )
-from api_filters import Chosen, refuse_unknown, unfit
+from api_filters import Chosen, read_cursor, refuse_unknown
 from listing import Cursor, Filter
 from services import Here, Services, in_time
 
@@ -80,7 +80,7 @@ async def list_reviews(
     ] = None,
 ) -> Response:
     """Read all reviews that the filters leave as one JSON array, however many, or a page."""
-    after = _read_cursor(cursor, chosen) if cursor else None
+    after = read_cursor(cursor, chosen) if cursor else None
     if limit is None:
         return await stream(here, chosen, after, "application/json", as_array)
     rows = await in_time(listing.page, here.database, after, limit + 1, chosen)
@@ -89,18 +89,6 @@ async def list_reviews(
         rows = rows[:limit]
         headers["Link"] = f'<{_address_of_next(request, here, rows[-1], chosen)}>; rel="next"'
     return answer(request, write_reviews(rows), headers)
-
-
-def _read_cursor(text: str, chosen: Filter) -> Cursor:
-    try:
-        cursor = Cursor.parse(text)
-    except ValueError as error:
-        raise unfit("cursor", text, str(error)) from None
-    if cursor.filter != str(chosen):
-        raise unfit(
-            "cursor", text, "belongs to a list with other filters: begin this one without a cursor"
-        )
-    return cursor
 
 
 def _address_of_next(request: Request, here: Services, last: Row[Any], chosen: Filter) -> str:

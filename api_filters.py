@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
-from listing import Filter
+from listing import Cursor, Filter
 
 
 def _without_nul(text: str) -> str:
@@ -35,6 +35,19 @@ def unfit(name: str, value: object, why: str) -> RequestValidationError:
     return RequestValidationError(
         [{"type": "value_error", "loc": ("query", name), "msg": why, "input": value}]
     )
+
+
+def read_cursor(text: str, chosen: Filter) -> Cursor:
+    """Read where a page of this list ended. Raises 422."""
+    try:
+        cursor = Cursor.parse(text)
+    except ValueError as error:
+        raise unfit("cursor", text, str(error)) from None
+    if cursor.filter != str(chosen):
+        raise unfit(
+            "cursor", text, "belongs to a list with other filters: begin this one without a cursor"
+        )
+    return cursor
 
 
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without_nul)] | None

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -123,6 +124,31 @@ def find(database: Database, review_id: int) -> Row[Any] | None:
         return connection.execute(sa.select(*LISTED).where(Review.id == review_id)).first()
 
 
+MOST_CHANGED = 100
+
+
+def changed(
+    database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
+) -> Sequence[Row[Any]]:
+    """Read what was finished since then, and what of the reviews with these ids has changed.
+
+    The oldest first; of more than MOST_CHANGED arrivals the newest. The filter is for arrivals:
+    what is shown already may fit it no longer, and is not to go on telling an old status. Each
+    half has its index, and none that every status would have to be written to.
+    """
+    arrived = (
+        chosen.narrow(sa.select(*LISTED).where(Review.created_at >= since))
+        .order_by(Review.created_at.desc(), Review.id.desc())
+        .limit(MOST_CHANGED)
+    )
+    has_changed = (Review.id.in_(shown), Review.updated_at >= since)
+    rows = {}
+    with database.read() as connection:
+        for query in (arrived, sa.select(*LISTED).where(*has_changed)):
+            rows.update({row.id: row for row in connection.execute(query)})
+    return sorted(rows.values(), key=attrgetter("created_at", "id"))
+
+
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """How many reviews there are, in all and by what; days are UTC's, oldest first."""
@@ -136,9 +162,9 @@ class Statistics:
 def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
     """Count reviews in one snapshot: the numbers agree with each other while more arrive."""
     with database.snapshot() as connection:
-        by_status = _count_by(connection, Review.status, chosen)
-        by_day = _count_by(connection, _day(database), chosen)
-        by_product = _count_by(connection, Review.product_name, chosen, MOST_PRODUCTS)
+        by_status = count_by(connection, Review.status, chosen)
+        by_day = count_by(connection, day(database), chosen)
+        by_product = count_by(connection, Review.product_name, chosen, MOST_PRODUCTS)
     return Statistics(
         total=sum(count for _, count in by_status),
         by_product=by_product,
@@ -147,16 +173,18 @@ def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
     )
 
 
-def _count_by(
+def count_by(
     connection: Connection, value: Any, chosen: Filter, most: int | None = None
 ) -> list[tuple[str, int]]:
+    """Count reviews by a column, the most frequent value first."""
     how_many = sa.func.count()
     query = sa.select(value, how_many).select_from(Review).group_by(value)
     query = query.order_by(how_many.desc(), value).limit(most)
     return [(name, number) for name, number in connection.execute(chosen.narrow(query))]
 
 
-def _day(database: Database) -> sa.ColumnElement[str]:
+def day(database: Database) -> sa.ColumnElement[str]:
+    """Name the day in UTC on which a review was finished."""
     if database.is_sqlite:  # which keeps times as text, in UTC
         return sa.func.substr(Review.created_at, 1, 10, type_=sa.Text)
     return sa.func.to_char(sa.func.timezone("UTC", Review.created_at), "YYYY-MM-DD", type_=sa.Text)

@@ -13,6 +13,9 @@ from fastapi.middleware.cors import CORSMiddleware
 
 import api
 import api_docs
+import dashboard
+import live
+import login
 import logs
 import webhooks
 from access import Access, origin_of, refuse_foreign_origin
@@ -91,6 +94,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.owners)
     app.include_router(api.router)
     app.include_router(api_docs.router)
+    app.include_router(login.router)
+    app.include_router(dashboard.router)
+    app.include_router(live.router)
+    if settings.is_local:
+        # Here, so that what serves in production has no HTTP client, nor what plays Twilio.
+        import phone
+
+        app.state.settings = settings
+        app.include_router(phone.router)
     app.mount("/static", api_docs.static_files)
     return app
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
 from conversation import RULES_VERSION, Conversation, Message, State, Turn, replay, take_turn
-from database import utc_now
+from database import Database, utc_now
 from models import LoggedMessage
 
 END = "end-"
@@ -239,6 +239,17 @@ def _find_latest(connection: Connection, contacts: Collection[str]) -> Sequence[
         LoggedMessage.message_sid.in_(sa.select(latest).select_from(asked))
     )
     return connection.execute(query).all()
+
+
+def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[Any]]:
+    """Read a conversation's messages in order, with what was answered."""
+    query = (
+        sa.select(LoggedMessage)
+        .where(LoggedMessage.conversation_id == conversation_id)
+        .order_by(LoggedMessage.position)
+    )
+    with database.read() as connection:
+        return connection.execute(query).all()
 
 
 def as_message(row: Any) -> Message:

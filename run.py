@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import importlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,9 @@ VENV_PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/
 # The last file is the one that pip installs; it includes those before it.
 RUNTIME = ["requirements.txt"]
 DEVELOPMENT = ["requirements.txt", "requirements-dev.txt"]
+BROWSER = ["requirements.txt", "requirements-dev.txt", "requirements-browser.txt"]
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 HELP = """\
 python3 run.py [--port N]  serve on http://localhost:8000 (or port N), reloading on changes
@@ -77,7 +81,7 @@ def main(arguments: "list[str]") -> int:
     if word.startswith("-"):
         return serve(arguments)
     if word == "test":
-        set_up(DEVELOPMENT)
+        set_up(BROWSER if find_browser() else DEVELOPMENT)
         return hand_over("pytest", "-n", "auto", "--dist", "worksteal", *rest)
     if word == "check":
         set_up(DEVELOPMENT)
@@ -123,13 +127,20 @@ def serve(options: "list[str]") -> int:
     set_up(RUNTIME)
     where = "" if port == 8000 else f" --url http://localhost:{port}"
     print(
-        f"Open  http://localhost:{port}/docs  and  http://localhost:{port}/api/reviews\n"
+        f"Open  http://localhost:{port}  for the reviews (for programs: /api/reviews, see /docs)\n"
+        f"  and  http://localhost:{port}/phone  to be the customer.\n"
         f"Then try, in a second terminal:  python3 run.py chat{where}\n"
         f"                            or:  python3 run.py demo{where}\n"
         "Ctrl-C stops."
     )
     words = ("uvicorn", "main:app", "--reload", "--port", str(port))
     return hand_over(*words, ENVIRONMENT="local")
+
+
+def find_browser() -> str:
+    """Find a browser to try the pages in: $CHROMIUM, or one on the PATH; "" where there is none."""
+    names = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else BROWSERS
+    return next(filter(None, map(shutil.which, names)), "")
 
 
 def port_number(text: str) -> int:

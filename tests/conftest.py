@@ -18,6 +18,7 @@ from database import Database, open_database
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.databases import Postgres, Valkey, migrated
+from tests.pages import browser
 
 # Importing main reads this installation's settings; a .env that is not filled in would refuse.
 os.environ["ENVIRONMENT"] = "local"
@@ -179,6 +180,8 @@ def lacks(package: str) -> bool:
 
 
 collect_ignore_glob = [file for package in NEEDS if lacks(package) for file in NEEDS[package]]
+if browser.missing():
+    collect_ignore_glob.append("pages/test_*_in_a_browser.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -201,6 +204,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if missing:
         terminalreporter.write_line(
             f"Skipped for want of {'; '.join(missing)}: `python3 run.py test` installs it."
+        )
+    if lacking := browser.missing():
+        terminalreporter.write_line(
+            f"Skipped for want of {lacking}: tests in a browser, which need"
+            " requirements-browser.txt and a Chromium."
         )
     if not shutil.which("strace"):
         terminalreporter.write_line(

@@ -18,7 +18,8 @@ ALLOWED = {
     "logs": "",
     "witness": "conversation",
     "simulator": "witness",
-    "access": "",
+    "login_cookie": "",
+    "access": "login_cookie",
     "run": "",
     "command": "",
     "reviews": "models database conversation",
@@ -47,8 +48,18 @@ ALLOWED = {
     "api": "api_answers api_filters csv_export forgetting listing message_log"
     " whatsapp access services",
     "api_docs": "access settings",
+    "delivery": "reviews whatsapp",
+    "pages": "access delivery settings",
+    "login": "access forms login_cookie pages services",
+    "funnel": "database listing models",
+    "live": "access api_filters database listing pages services",
+    "dashboard": "access api api_filters database forgetting funnel listing message_log pages"
+    " reviews services whatsapp",
+    "phone": "access conversation database pages phone_records services settings simulator"
+    " whatsapp",
+    "phone_records": "conversation models stores",
     "main": "settings database stores collector retention whatsapp access services"
-    " webhooks api api_docs",
+    " webhooks api api_docs login dashboard live phone",
     "backup": "checker database schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",

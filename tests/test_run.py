@@ -49,6 +49,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedP
     shutil.copy(RUN.with_name("command.py"), folder)
     folder.joinpath("requirements.txt").touch()
     folder.joinpath("requirements-dev.txt").write_text("-r requirements.txt\n")
+    folder.joinpath("requirements-browser.txt").write_text("-r requirements-dev.txt\n")
     ours = ("terminal", "checker", "doctor", "forgetting", "backup")
     for module in ("uvicorn", *ours, "pytest", "ruff", "mypy"):
         folder.joinpath(f"{module}.py").write_text(STUB)
@@ -94,7 +95,7 @@ def run(
 def environment(changes: dict[str, str]) -> dict[str, str]:
     hide = ("ENVIRONMENT", "PYTHONUNBUFFERED")  # the latter would mend a forgotten flush
     ours = {name: value for name, value in os.environ.items() if name not in hide}
-    return {**ours, "PIP_NO_INDEX": "1", **changes}
+    return {**ours, "PIP_NO_INDEX": "1", "CHROMIUM": "none", **changes}
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -168,8 +169,10 @@ def test_serving_is_always_local(folder: Path) -> None:
 def test_what_to_open_and_to_try_is_said_before_serving(folder: Path) -> None:
     port = free_port()
     said, _, _ = run(folder, f"--port={port}").stdout.partition("{")
-    assert f"http://localhost:{port}/docs" in said
-    assert f"http://localhost:{port}/api/reviews" in said
+    assert f"Open  http://localhost:{port} " in said
+    assert f"http://localhost:{port}/phone" in said
+    assert "/api/reviews" in said
+    assert "/docs" in said
     assert "python3 run.py chat" in said
     assert "python3 run.py demo" in said
     assert "Ctrl-C" in said
@@ -385,6 +388,14 @@ def test_changed_development_requirements_concern_development_only(copy: Path) -
     assert first.returncode == 0, first.stderr
     assert "Installing requirements-dev.txt into .venv ..." in first.stderr
     assert second.stderr == ""
+
+
+def test_where_there_is_a_browser_its_requirements_are_installed_for_the_tests(copy: Path) -> None:
+    with_browser = {"CHROMIUM": sys.executable}
+    first, second = (run(copy, "test", env=with_browser) for _ in range(2))
+    assert first.stderr == "Installing requirements-browser.txt into .venv ...\n"
+    assert (first.returncode, second.stderr) == (0, "")
+    assert run(copy, "check").stderr == ""
 
 
 def test_a_failed_installation_is_said_and_nothing_counts_as_installed_then(copy: Path) -> None:

@@ -1,0 +1,91 @@
+"""The pages for the owner: the newest reviews, and one review with all that was said."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+import forgetting
+import funnel
+import listing
+import message_log
+from access import require_owner
+from api import ReviewId
+from api_filters import Chosen, read_cursor
+from database import utc_now
+from listing import EVERYTHING, Cursor
+from pages import PageRoute, home_from, page
+from reviews import PENDING
+from services import Here, in_time
+from whatsapp import STATUSES
+
+router = APIRouter(
+    include_in_schema=False, route_class=PageRoute, dependencies=[Depends(require_owner)]
+)
+
+CARDS = 30
+"""How many reviews a page shows."""
+
+FILTERS = ("q", "product", "status", "contact", "since", "until")
+
+
+@router.get("/")
+async def show_reviews(
+    request: Request,
+    here: Here,
+    chosen: Chosen,
+    cursor: str = "",
+    erased: Annotated[bool, Query(description="A review has been erased just now.")] = False,
+) -> Response:
+    """Show the newest reviews that the filters leave, or those after a cursor."""
+    after = read_cursor(cursor, chosen) if cursor else None
+    now = utc_now()
+    rows = await in_time(listing.page, here.database, after, CARDS + 1, chosen)
+    asked = {name: request.query_params.get(name, "") for name in FILTERS}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    figures = None
+    if chosen == EVERYTHING and after is None:
+        figures = await in_time(funnel.read, here.database)
+    older = ""
+    if len(rows) > CARDS:
+        rows = rows[:CARDS]
+        older = urlencode({"cursor": str(Cursor.after(rows[-1], chosen))})
+    return page(
+        request,
+        "dashboard.html",
+        now=now,
+        figures=figures,
+        reviews=rows,
+        asked=asked,
+        is_day={name: _is_day(asked[name]) for name in ("since", "until")},
+        statuses=(PENDING, *STATUSES),
+        filtered=chosen != EVERYTHING,
+        query=query,
+        older="&".join(filter(None, [query, older])) if older else "",
+        is_first=after is None,
+        erased=erased,
+    )
+
+
+def _is_day(text: str) -> bool:
+    """Say whether a date field of a form can hold this; it would lose a time."""
+    return not text or (len(text) == 10 and text[4] == text[7] == "-")
+
+
+@router.get("/reviews/{review_id}")
+async def show_review(request: Request, here: Here, review_id: ReviewId) -> Response:
+    """Show one review, its delivery, and the conversation that it came from."""
+    row = await in_time(listing.find, here.database, review_id)
+    if row is None:
+        raise HTTPException(404, "There is no such review (any more).")
+    said = await in_time(message_log.read_transcript, here.database, row.conversation_id)
+    return page(request, "review.html", review=row, messages=said)
+
+
+@router.post("/reviews/{review_id}/erase")
+async def erase_review(request: Request, here: Here, review_id: ReviewId) -> Response:
+    """Erase a review, as `DELETE /api/reviews/{review_id}` does, and go back to the list."""
+    if not await in_time(forgetting.erase_review, here.database, review_id):
+        raise HTTPException(404, "There is no such review (any more).")
+    return RedirectResponse(f"{home_from(request)}?erased=1", 303)

@@ -1,0 +1,62 @@
+"""What people are told of a customer's number, and of what became of a confirmation."""
+
+import re
+from dataclasses import dataclass
+
+import reviews
+import whatsapp
+
+REASONS = {
+    21610: "the customer has unsubscribed from our messages",
+    30003: "the customer's phone cannot be reached",
+    30005: "the number is unknown",
+    30008: "an unknown error on the way",
+    63003: "no WhatsApp account has this number",
+    63005: "WhatsApp did not accept the content",
+    63015: "the customer's phone has not joined the Twilio sandbox",
+    63016: "more than 24 hours after the customer's last message",
+    63018: "more messages than the sender may send",
+    63024: "the recipient is not valid",
+    63032: "WhatsApp does not allow a message to this customer",
+}
+"""What Twilio's error codes mean: https://www.twilio.com/docs/api/errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A delivery status: the sign that WhatsApp has for it, and words."""
+
+    sign: str
+    words: str
+
+
+_SIGNS = {"sent": "sent", "delivered": "delivered", "read": "read"}
+_WORDS = {
+    reviews.PENDING: "no news of the confirmation yet",
+    **dict.fromkeys(("accepted", "scheduled", "queued", "sending"), "confirmation on its way"),
+    "sent": "confirmation sent",
+    "delivered": "confirmation delivered",
+    "read": "confirmation read",
+    "canceled": "confirmation cancelled",
+    "undelivered": "confirmation not delivered",
+    "failed": "confirmation failed",
+}
+
+
+def told(status: str, error_code: int | None) -> Told:
+    """Put a delivery status into a sign and words, with the reason where it failed."""
+    words = _WORDS.get(status, status)  # an earlier program had words of its own
+    if status not in whatsapp.FAILURES:
+        return Told(_SIGNS.get(status, "waiting"), words)
+    if error_code is not None:
+        reason = REASONS.get(error_code, "see Twilio's list of errors")
+        words += f": {reason} (code {error_code})"
+    return Told("failed", words)
+
+
+def masked(contact: str) -> str:
+    """Hide a contact but for its ends; how many characters are hidden is not told either."""
+    if len(contact) < 8:  # what is left would tell most of it
+        return "•••"
+    country = f"{contact[:2]} " if re.match(r"\+[0-9]", contact) else ""
+    return f"{country}••• ••• ••{contact[-2:]}"

@@ -1,0 +1,136 @@
+"""What an owner asks first: how many, how many this week, and where customers stop.
+
+Bounded by time and number, so that the page stays quick whatever has been recorded.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from statistics import median
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import InstrumentedAttribute
+
+import listing
+from database import Database, utc_now
+from listing import Filter
+from models import LoggedMessage, Review
+
+DAYS = 30
+MOST_MESSAGES = 20_000
+"""How many of the latest messages are looked at to see how far conversations came."""
+MOST_REVIEWS = 10_000
+"""Of how many of the latest reviews the products are counted."""
+PRODUCTS = 6
+UNDER_WAY = timedelta(hours=1)
+"""A customer who wrote within this time has not stopped yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """What became of the conversations that began since `since`, and are not erased.
+
+    `stopped` counts who owe us the product, the name or the review; `median_seconds` is from first
+    to last message of those that were finished.
+    """
+
+    since: datetime
+    finished: int
+    under_way: int
+    stopped: tuple[int, int, int]
+    median_seconds: float | None
+
+    @property
+    def started(self) -> int:
+        return self.finished + self.under_way + sum(self.stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All figures of one moment; `week` are the last seven days, `by_day` are UTC's."""
+
+    total: int
+    week: int
+    week_before: int
+    by_day: list[tuple[date, int]]
+    products: list[tuple[str, int]]
+    products_since: datetime
+    conversations: Conversations
+
+
+def read(database: Database, now: datetime | None = None) -> Figures:
+    """Read the figures in one snapshot."""
+    now = now or utc_now()
+    first_day = now.date() - timedelta(days=DAYS - 1)
+    start = datetime.combine(first_day, time(), UTC)
+    week, two_weeks = now - timedelta(days=7), now - timedelta(days=14)
+    with database.snapshot() as connection:
+        days = dict(listing.count_by(connection, listing.day(database), Filter(since=start)))
+        products_since = _not_before(connection, Review.created_at, start, MOST_REVIEWS)
+        return Figures(
+            total=_count(connection),
+            week=_count(connection, Review.created_at >= week),
+            week_before=_count(connection, Review.created_at.between(two_weeks, week)),
+            by_day=[
+                (day, days.get(day.isoformat(), 0))
+                for day in (first_day + timedelta(days=n) for n in range(DAYS))
+            ],
+            products=listing.count_by(
+                connection, Review.product_name, Filter(since=products_since), PRODUCTS
+            ),
+            products_since=products_since,
+            conversations=_read_conversations(connection, start, now),
+        )
+
+
+def _count(connection: Connection, *which: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(Review).where(*which)
+    return connection.scalar(query) or 0
+
+
+def _not_before(
+    connection: Connection,
+    column: InstrumentedAttribute[datetime],
+    start: datetime,
+    most: int,
+    *which: sa.ColumnElement[bool],
+) -> datetime:
+    """Move `start` up to where at most so many rows are left after it."""
+    query = sa.select(column).where(*which).order_by(column.desc()).offset(most).limit(1)
+    found: datetime | None = connection.scalar(query)
+    return max(start, found) if found is not None else start
+
+
+def _read_conversations(connection: Connection, start: datetime, now: datetime) -> Conversations:
+    unerased = LoggedMessage.erased_at.is_(None)  # the condition of an index on received_at
+    since = _not_before(connection, LoggedMessage.received_at, start, MOST_MESSAGES, unerased)
+    # Each message moves the conversation on but those that are asked for again, with "Sorry, …".
+    moved = sa.case((LoggedMessage.reply.startswith("Sorry, "), 0), else_=1)
+    query = (
+        sa.select(
+            sa.func.sum(moved),
+            sa.func.max(sa.case((LoggedMessage.finished, 1), else_=0)),
+            sa.func.min(LoggedMessage.received_at),
+            sa.func.max(LoggedMessage.received_at),
+        )
+        .where(LoggedMessage.received_at >= since, unerased)
+        # Not by the column itself: SQLite would go through the whole log in the order of its index.
+        .group_by(LoggedMessage.conversation_id.concat(""))
+        .having(sa.func.min(LoggedMessage.position) == 1)
+    )
+    seconds: list[float] = []
+    under_way, stopped = 0, [0, 0, 0]
+    for steps, finished, first, last in connection.execute(query):
+        if finished:
+            seconds.append((last - first).total_seconds())
+        elif last >= now - UNDER_WAY:
+            under_way += 1
+        else:
+            stopped[min(int(steps), 3) - 1] += 1
+    return Conversations(
+        since=since,
+        finished=len(seconds),
+        under_way=under_way,
+        stopped=(stopped[0], stopped[1], stopped[2]),
+        median_seconds=median(seconds) if seconds else None,
+    )

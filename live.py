@@ -1,0 +1,87 @@
+"""`GET /events`: reviews that arrive or change, told to open pages as they do (server-sent events).
+
+Nothing is remembered between streams: see docs/decisions/0018-*.md.
+"""
+
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi.responses import StreamingResponse
+from sqlalchemy.engine import Row
+
+import listing
+from access import require_owner
+from api_filters import Chosen, Time
+from database import utc_now
+from pages import HEADERS, write
+from services import Here, in_time
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
+
+READ_AGAIN = timedelta(seconds=30)
+"""Longer than a transaction may live: what was committed late is read by then."""
+MOST_CAUGHT_UP = timedelta(minutes=5)
+EVERY_SECONDS = 1.0
+STREAM_SECONDS = 20.0
+"""After this a stream ends by itself, and the page opens the next one."""
+
+Shown = Annotated[str, Query(pattern="^([0-9]{1,18}(,[0-9]{1,18}){0,299})?$")]
+"""Ids of the reviews on the page, whose changes are told too."""
+
+
+@router.get("/events")
+async def follow(
+    here: Here, chosen: Chosen, shown: Shown = "", last: Time = None
+) -> StreamingResponse:
+    """Tell of what arrives and changes from `last` on, the id of the event before, or from now."""
+    ids = [int(number) for number in shown.split(",") if number]
+    now = utc_now()
+    caught_up = max(now - MOST_CAUGHT_UP, min(last or now, now))
+
+    async def read(since: datetime) -> Sequence[Row[Any]]:
+        return await in_time(listing.changed, here.database, since - READ_AGAIN, ids, chosen)
+
+    first = await read(caught_up)  # before the status is sent: a database that is away is a 503
+    return StreamingResponse(
+        _tell(first, read),
+        media_type="text/event-stream",
+        headers={**HEADERS, "X-Accel-Buffering": "no"},  # for nginx, which would wait for more
+    )
+
+
+async def _tell(
+    rows: Sequence[Row[Any]], read: Callable[[datetime], Awaitable[Sequence[Row[Any]]]]
+) -> AsyncIterator[str]:
+    told: dict[int, datetime] = {}
+    end = time.monotonic() + STREAM_SECONDS
+    while True:
+        for row in rows:
+            if told.get(row.id) != row.updated_at:
+                told[row.id] = row.updated_at
+                card = write("event.html", review=row)
+                yield _event("review", id=row.id, product=row.product_name, card=card)
+        if time.monotonic() >= end or _is_ending():
+            break
+        await anyio.sleep(EVERY_SECONDS)
+        try:
+            rows = await read(utc_now())
+        except HTTPException:
+            yield _event("away")
+            return
+    yield _event("end")
+
+
+def _event(name: str, **values: Any) -> str:
+    return f"id: {utc_now().isoformat()}\nevent: {name}\ndata: {json.dumps(values)}\n\n"
+
+
+def _is_ending() -> bool:
+    """Say whether uvicorn was told to stop: it waits for every stream before it tells us."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))

@@ -1,0 +1,78 @@
+"""`/login` and `/logout`: who shows the key gets a cookie, and need not show it again."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+import login_cookie
+from access import access_of, is_right
+from forms import read_pairs
+from pages import PageRoute, page
+from services import Here, Services
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+HOME = "./"
+
+Onward = Annotated[str, Query(alias="next")]
+"""Where to go after the login: the first page with its filters, or a review. Nowhere else."""
+
+
+def _fit(onward: str) -> str:
+    return onward if re.fullmatch(r"\./(\?[!-~]*|reviews/[0-9]+)?", onward, re.ASCII) else HOME
+
+
+@router.get("/login")
+async def show_login(request: Request, onward: Onward = HOME) -> Response:
+    """Ask for the key, where there is one."""
+    if access_of(request).api_key is None:
+        raise HTTPException(404, "There is no API_KEY, so there is no login.")
+    return page(request, "login.html", onward=_fit(onward), trouble="")
+
+
+@router.post("/login")
+async def log_in(request: Request, here: Here) -> Response:
+    """Compare the key, and give a cookie for it."""
+    form = dict(await read_pairs(request))
+    onward = _fit(form.get("next", HOME))
+    access = access_of(request)
+    key = form.get("api_key", "").strip()
+    try:
+        right = is_right(access, request, [key] if key else [])
+    except HTTPException as error:
+        wait = (error.headers or {})["Retry-After"]
+        trouble = f"Too many wrong keys have come from your address. Try again in {wait} seconds."
+        response: Response = page(request, "login.html", 429, onward=onward, trouble=trouble)
+        response.headers["Retry-After"] = wait
+        return response
+    if not right or access.api_key is None:
+        return page(request, "login.html", 401, onward=onward, trouble="That is not the key.")
+    response = RedirectResponse(onward, 303)
+    response.set_cookie(
+        login_cookie.NAME,
+        login_cookie.make(access.api_key),
+        max_age=login_cookie.SECONDS,
+        path=_cookie_path(here),
+        secure=not access.is_local,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+@router.post("/logout")
+async def log_out(here: Here) -> Response:
+    """Take the cookie back from this browser."""
+    response = RedirectResponse("login", 303)
+    response.delete_cookie(login_cookie.NAME, path=_cookie_path(here))
+    return response
+
+
+def _cookie_path(here: Services) -> str:
+    """Keep the cookie from what else is served beside us, where PUBLIC_URL has a prefix."""
+    if here.twilio.is_local:
+        return "/"  # a developer reads on this machine, whatever address Twilio calls
+    return urlsplit(here.twilio.public_url or "").path or "/"

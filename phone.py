@@ -1,0 +1,185 @@
+"""The phone in the browser, `/phone`: a customer whose messages take the way that Twilio's take.
+
+For who sits at a developer's machine: elsewhere main.py leaves this room out.
+"""
+
+import mimetypes
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from anyio import CapacityLimiter, from_thread, to_thread
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+import pages
+from access import require_this_machine
+from conversation import APOLOGY, State
+from database import name_of
+from phone_records import read_records
+from services import in_time, services_of
+from settings import Settings
+from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml
+from whatsapp import STATUS_CALLBACK, WEBHOOK
+
+router = APIRouter(
+    prefix="/phone", include_in_schema=False, dependencies=[Depends(require_this_machine)]
+)
+
+mimetypes.add_type("text/javascript", ".js")  # Windows may have other ideas, and modules insist
+
+# Threads of its own: a status callback needs one of the others while the simulator waits for it.
+_threads = CapacityLimiter(8)
+
+
+@router.get("")
+async def show_phone(request: Request) -> HTMLResponse:
+    settings: Settings = request.app.state.settings
+    page = pages.write(
+        "phone.html",
+        store=settings.conversation_store,
+        database=name_of(settings.database_url),
+        is_checked=bool(services_of(request).twilio.auth_tokens),
+        states=[state.value for state in State],
+    )
+    return HTMLResponse(page, headers=pages.HEADERS)
+
+
+Sid = Annotated[str, Field(pattern="^(SM|MM)[0-9a-f]{32}$")]
+
+
+class OfContact(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    contact: Annotated[str, Field(pattern="^[+][0-9]{5,15}$")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_lone_surrogates(cls, fields: object) -> object:
+        """Do what a browser does that posts a form: no answer could name them."""
+        if not isinstance(fields, dict):
+            return fields
+        return {_encodable(name): _encodable(value) for name, value in fields.items()}
+
+
+def _encodable(value: object) -> object:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+class Said(OfContact):
+    """What the customer sends; under a SID that was there before it is a repeat."""
+
+    sid: Sid
+    kind: Literal["text", "photo", "voice", "location"] = "text"
+    text: Annotated[str, Field(max_length=20_000)] = ""
+    forged: bool = False
+    """Sign with a token that is not ours."""
+
+
+class Reported(OfContact):
+    """How the delivery of one of our messages went, to the address that its TwiML named."""
+
+    sid: Sid
+    callback: Annotated[str, Field(max_length=1_000)]
+    status: Literal["sent", "delivered", "read", "undelivered"]
+
+
+@router.post("/messages")
+async def send_message(request: Request, said: Said) -> dict[str, Any]:
+    def send(twilio: Simulator) -> Any:
+        return twilio.post(WEBHOOK, {**fill_in(said), "AccountSid": twilio.account_sid})
+
+    return await _play(request, said, send)
+
+
+@router.post("/statuses")
+async def report_status(request: Request, told: Reported) -> dict[str, Any]:
+    def report(twilio: Simulator) -> Any:
+        return twilio.report(told.callback, told.contact, told.sid, told.status)
+
+    return await _play(request, told, report)
+
+
+@router.post("/records")
+async def show_records(request: Request, of: OfContact) -> dict[str, Any]:
+    return await in_time(read_records, services_of(request).store, of.contact)
+
+
+def fill_in(said: Said) -> dict[str, str]:
+    """Fill in Twilio's form; the same message makes the same form, as a repeat must."""
+    account = f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT_SID}"
+    media = f"{account}/Messages/{said.sid}/Media/ME{said.sid[2:]}"
+    of_kind = {
+        "text": {},
+        "photo": {"MessageType": "image", "MediaContentType0": "image/jpeg"},
+        "voice": {"MessageType": "audio", "MediaContentType0": "audio/ogg"},
+        "location": {"MessageType": "location", "Latitude": "52.3676", "Longitude": "4.9041"},
+    }[said.kind]
+    if "MediaContentType0" in of_kind:
+        of_kind |= {"NumMedia": "1", "MediaUrl0": media}
+    return message_form(said.contact, said.text, MessageSid=said.sid, **of_kind)
+
+
+class Line:
+    """What the simulator posts through: it reaches this app's two webhooks and nothing else.
+
+    In this process, past the socket and through all that is behind it. So nobody can be asked but
+    ourselves, whatever a Host or a callback says, and one worker does not wait for itself: the
+    simulator has a thread, and the event loop is free to answer it. Where no PUBLIC_URL is set
+    the address that is asked is also the one that is signed.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://localhost", trust_env=False
+        )
+        self.base_url = self._client.base_url
+        self.posted: dict[str, Any] = {}
+        """The last request."""
+
+    def post(self, path: str, data: dict[str, str], headers: dict[str, str]) -> httpx.Response:
+        if urlsplit(path).path not in {WEBHOOK, STATUS_CALLBACK}:
+            raise HTTPException(422, "No webhook of ours.")
+        is_signed = "X-Twilio-Signature" in headers
+        self.posted = {"path": path, "fields": data, "is_signed": is_signed}
+        return from_thread.run(partial(self._client.post, path, data=data, headers=headers))
+
+
+async def _play(
+    request: Request, about: OfContact, act: Callable[[Simulator], Any]
+) -> dict[str, Any]:
+    """Have the simulator act; tell what was posted, what came back and what is in the tables."""
+    here = services_of(request)
+    line = Line(request.app)
+    is_forged = isinstance(about, Said) and about.forged
+    twilio = Simulator(
+        line,
+        auth_token="forged" if is_forged else next(iter(here.twilio.auth_tokens), ""),
+        public_url=here.twilio.public_url or "",
+        account_sid=here.twilio.account_sid or ACCOUNT_SID,
+    )
+    began = time.monotonic()
+    response = await to_thread.run_sync(act, twilio, limiter=_threads)
+    return {
+        "request": {**line.posted, "is_forged": is_forged},
+        "answer": {**_read(response), "milliseconds": 1000 * (time.monotonic() - began)},
+        "records": await in_time(read_records, here.store, about.contact),
+    }
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    """Read an answer as Twilio does; `words` is None where a customer would see silence."""
+    answer: dict[str, Any] = {"status": response.status_code, "body": response.text}
+    answer |= {"words": None, "callback": None, "trouble": "", "is_apology": False}
+    if response.status_code == 204:
+        return answer
+    try:
+        twiml = read_twiml(response)
+    except NotAnswered as error:
+        return {**answer, "trouble": str(error)}
+    is_apology = twiml.text == APOLOGY
+    return {**answer, "words": twiml.text, "callback": twiml.callback, "is_apology": is_apology}

@@ -1,0 +1,150 @@
+// One contact's conversation with the bot: every delivery, what it was answered, and its traces.
+
+import { Ledger, changesBetween } from "./ledger.js";
+import { newSid, pause, readRecords, report, send } from "./line.js";
+
+export const IN_ORDER = ["sent", "delivered", "read"];
+export const OUT_OF_ORDER = ["read", "sent", "delivered"];
+// Who wants no motion is not made to wait for it.
+const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const TYPING = isCalm ? 0 : 550;
+const BETWEEN_STATUSES = isCalm ? 50 : 650;
+
+export class Conversation {
+  /** The last message of the customer. */
+  last = null;
+  /** Where our last confirmation wants its statuses told, and its bubble. */
+  confirmation = null;
+  /** The order in which the statuses of the next confirmation come. */
+  statuses = IN_ORDER;
+  isOpen = true;
+
+  #turn = Promise.resolve();
+
+  /** `show` has what draws a step and the ledger; it is not called once this is closed. */
+  constructor(contact, chat, show) {
+    this.contact = contact;
+    this.chat = chat;
+    this.show = show;
+  }
+
+  close() {
+    this.isOpen = false;
+    this.chat.close();
+  }
+
+  /** Read what was said before, and go on there. */
+  async #open() {
+    const records = await readRecords(this.contact);
+    this.ledger = new Ledger(records);
+    for (const row of records.tables.messages) this.#recall(row, records.tables.reviews);
+    if (this.isOpen) this.show.ledger(this);
+  }
+
+  #recall(row, reviews) {
+    if (row.erased_at) return this.chat.note("Erased.");
+    const at = new Date(row.received_at);
+    this.chat.customerSays({ text: row.body || "(no text)" }, { at }).tick("taken");
+    const bubble = this.chat.botSays(row.reply, { at });
+    const review = reviews.find(({ conversation_id: id }) => id === row.conversation_id);
+    if (row.finished && review) bubble.tick(review.status);
+  }
+
+  /** Do one thing after another: rows are shown in the order in which they changed. */
+  inTurn(play = () => {}) {
+    const inOrder = this.#turn.then(async () => {
+      if (!this.ledger) await this.#open();
+      await play();
+    });
+    this.#turn = inOrder.catch((error) => {
+      this.chat.type(false);
+      this.chat.note(error.message);
+    });
+    return this.#turn;
+  }
+
+  compose(text, kind = "text") {
+    const sid = newSid(kind === "photo" || kind === "voice" ? "MM" : "SM");
+    return { contact: this.contact, sid, kind, text };
+  }
+
+  /** Send a message from the phone and hear the answer. */
+  async say(message, title = "A message") {
+    const bubble = this.begin(message);
+    const step = await this.typing(this.deliver(message, title));
+    this.hear(step, bubble);
+  }
+
+  /** Show a message that is on its way; the rows that are there now were there before it. */
+  begin(message, tag = "") {
+    if (!message.forged) this.last = message;
+    this.ledger.begin();
+    const bubble = this.chat.customerSays(message, { tag });
+    bubble.tick("going");
+    return bubble;
+  }
+
+  /** Let the dots be seen while the answer is on its way. */
+  async typing(answer) {
+    this.chat.type(true);
+    const [step] = await Promise.all([answer, pause(TYPING)]);
+    this.chat.type(false);
+    return step;
+  }
+
+  async deliver(message, title, remark = "") {
+    const step = await send(message);
+    this.ledger.note(message.sid, step.answer);
+    this.take(step, title, remark);
+    return step;
+  }
+
+  /** Show the customer an answer; `bubble` is what it answers. */
+  hear({ answer }, bubble, tag = "") {
+    bubble.tick(answer.status === 200 ? "taken" : "refused");
+    if (answer.trouble) this.chat.note(`No answer: ${answer.trouble}`);
+    if (!answer.words) return;
+    const reply = this.chat.botSays(answer.words, { tag });
+    if (!answer.callback) return;
+    reply.tick("pending");
+    this.confirmation = { callback: answer.callback, bubble: reply, sid: newSid() };
+    this.follow(this.statuses);
+    this.statuses = IN_ORDER;
+  }
+
+  /** Report statuses of the last confirmation, with the pauses that they have. */
+  async follow(statuses) {
+    const { confirmation } = this;
+    for (const status of statuses) {
+      await pause(BETWEEN_STATUSES);
+      await this.inTurn(() => this.#report(confirmation, status));
+    }
+  }
+
+  async #report({ callback, bubble, sid }, status) {
+    const step = await report({ contact: this.contact, sid, callback, status });
+    const isOurs = ({ conversation_id: id }) => callback.endsWith(`review=${id}`);
+    const review = step.records.tables.reviews.find(isOurs);
+    const isLate = review && review.status !== status;
+    const remark = isLate ? `It stays “${review.status}”, which ranks above.` : "";
+    this.take(step, `Status “${status}”`, remark);
+    if (review) bubble.tick(review.status);
+  }
+
+  /** Take what the tables hold now and show the step. */
+  take(step, title, remark = "") {
+    const changes = changesBetween(this.ledger.now, step.records);
+    if (this.isOpen) this.show.step({ ...step, changes, title, remark });
+    this.#showRecords(step.records);
+  }
+
+  /** Read the rows once more: which of two deliveries at once saw them last is anyone's guess. */
+  async refresh() {
+    this.#showRecords(await readRecords(this.contact));
+  }
+
+  #showRecords(records) {
+    this.ledger.now = records;
+    if (this.isOpen) this.show.ledger(this);
+  }
+}

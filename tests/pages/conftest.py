@@ -1,0 +1,90 @@
+"""A real browser for the pages."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from checker import check
+from database import open_database
+from run import find_browser
+from tests.conftest import TOKEN, MakeClient
+from tests.pages.browser import flags
+from tests.pages.phone_page import ready
+from tests.servers import Uvicorn, serve
+
+OpenPage = Callable[..., Any]
+
+
+# For a module: while Playwright is there, no other event loop can run in this thread.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[OpenPage]:
+    """Open an address in a fresh browser; errors and what the policy refuses fail the test.
+
+    `expected` is an error, or a part of one, that does not.
+    """
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(
+        url: str, width: int = 1280, height: int = 900, expected: str = "", **options: Any
+    ) -> Any:
+        def complain(message: Any) -> None:
+            is_expected = expected and expected in message.text
+            if message.type in {"error", "warning"} and not is_expected:
+                complaints.append(message.text)
+
+        viewport = {"width": width, "height": height}
+        context = browser.new_context(viewport=viewport, locale="en-GB", **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", complain)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
+    """A server that believes signed messages alone; at the end its log and tables agree."""
+    folder = tmp_path_factory.mktemp("server")
+    url = f"sqlite:///{folder / 'test.db'}"
+    with serve(
+        folder / "log",
+        DATABASE_URL=url,
+        CONVERSATION_STORE="database",
+        TWILIO_AUTH_TOKEN=TOKEN,
+    ) as running:
+        yield running
+    database = open_database(url)
+    assert check(database).problems == []
+    database.close()
+
+
+@pytest.fixture
+def phone(server: Uvicorn, open_page: OpenPage) -> Any:
+    """The page, ready to write."""
+    return ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
+
+
+@pytest.fixture
+def signing(make_client: MakeClient, sqlite_url: str) -> TestClient:
+    """A local app that believes signed messages alone."""
+    return make_client(database_url=sqlite_url, twilio_auth_token=TOKEN)

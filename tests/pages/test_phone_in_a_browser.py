@@ -1,0 +1,247 @@
+"""The phone as people use it: a real browser, a real server, every button."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.pages.conftest import OpenPage
+from tests.pages.phone_page import (
+    THANKS,
+    bubbles,
+    counts,
+    is_all_well,
+    press,
+    ready,
+    reviews_of,
+    said,
+    state,
+    write,
+)
+from tests.pages.test_phone import REVIEW
+from tests.pages.test_phone_safety import HOSTILE
+from tests.servers import Uvicorn, serve
+
+
+def test_a_whole_conversation_is_held_and_its_review_recorded(server: Uvicorn, phone: Any) -> None:
+    states = [state(phone)]
+    for text in REVIEW:
+        write(phone, text)
+        states.append(state(phone))
+    assert states == ["START", "ASK_NAME", "ASK_REVIEW", "FINISH", "START"]
+    assert said(phone, "customer") == [*REVIEW]
+    assert said(phone, "bot")[-1] == THANKS
+    phone.locator("#chat .bot .ticks.read").wait_for()
+    [review] = reviews_of(server, phone)
+    assert (review["product_review"], review["status"]) == (REVIEW[-1], "read")
+    titles = phone.locator("#steps summary strong").all_text_contents()
+    assert titles[:3] == ["Status “read”", "Status “delivered”", "Status “sent”"]
+    assert counts(phone) == {"messages": (3, 4), "reviews": (0, 1), "conversations": (1, 0)}
+    assert is_all_well(phone)
+
+
+def test_a_step_shows_what_was_posted_what_came_back_and_which_rows_changed(phone: Any) -> None:
+    write(phone, "Hi")
+    step = phone.locator("#steps li").first
+    text = str(step.inner_text())
+    assert re.search(r"MessageSid\s+SM[0-9a-f]{32}", text)
+    assert "POST /webhook · signed" in text
+    assert "<Response><Message>Hi! Which product is this review for?</Message></Response>" in text
+    assert re.search(r"\+ messages SM[0-9a-f]{4}… position 1 “Hi”", text)
+    assert re.search(r"\+ conversations SM[0-9a-f]{4}… at ASK_NAME", text)
+    assert "START → ASK_NAME" in text
+
+
+def test_somebody_is_seen_typing_before_the_answer_comes(
+    server: Uvicorn, open_page: OpenPage
+) -> None:
+    phone = ready(open_page(f"{server.base_url}/phone"))
+    phone.fill("#say", "Hi")
+    phone.press("#say", "Enter")
+    phone.locator("#chat .dots").wait_for()
+    assert phone.locator("#presence").text_content() == "typing…"
+    assert said(phone, "bot") == []
+    bubbles(phone, "bot").first.wait_for()
+    assert phone.locator("#chat .dots").count() == 0
+    assert phone.locator("#presence").text_content() == "online"
+
+
+def test_the_answer_that_is_offered_is_sent_at_a_press(phone: Any) -> None:
+    phone.click("#suggestion")
+    bubbles(phone, "bot").first.wait_for()
+    assert said(phone, "customer") == ["Hi"]
+    phone.get_by_role("button", name="iPhone 15").wait_for()
+
+
+def test_shift_and_enter_make_a_new_line(phone: Any) -> None:
+    phone.fill("#say", "one")
+    phone.press("#say", "Shift+Enter")
+    phone.locator("#say").press_sequentially("two")
+    phone.press("#say", "Enter")
+    bubbles(phone, "bot").first.wait_for()
+    assert said(phone, "customer") == ["one\ntwo"]
+
+
+def test_sent_again_it_gets_the_same_words_and_no_row(phone: Any) -> None:
+    assert phone.get_by_role("button", name="Send this again").is_disabled()
+    for text in REVIEW:
+        write(phone, text)
+    press(phone, "Send this again")
+    phone.get_by_text("the same words again").wait_for()
+    assert said(phone, "bot")[-2:] == [THANKS, THANKS]
+    assert counts(phone)["messages"] == (4, 4)
+    assert counts(phone)["reviews"] == (1, 1)
+    assert is_all_well(phone)
+
+
+def test_sent_twice_at_once_it_has_one_row_and_one_answer(phone: Any) -> None:
+    for count, text in enumerate(REVIEW):
+        phone.fill("#say", text)
+        press(phone, "Send twice at once")
+        phone.get_by_text("Both got the same answer, to the letter.").nth(count).wait_for()
+    phone.locator("#counts .moved").nth(2).wait_for()
+    assert counts(phone) == {"messages": (3, 4), "reviews": (0, 1), "conversations": (1, 0)}
+    assert is_all_well(phone)
+
+
+def test_a_lost_reply_comes_with_the_retry(phone: Any) -> None:
+    write(phone, "Hi")
+    phone.fill("#say", "iPhone 15")
+    press(phone, "Lose the reply")
+    phone.get_by_text("The reply got lost. Twilio tries again …").wait_for()
+    assert len(said(phone, "bot")) == 1
+    bubbles(phone, "bot").nth(1).wait_for()
+    assert said(phone, "bot")[-1] == "Okay, got it. What's your name?"
+    assert counts(phone)["messages"] == (1, 2)
+    assert is_all_well(phone)
+
+
+@pytest.mark.parametrize("button", ["Photo", "Voice note", "Location"])
+def test_what_is_no_text_is_asked_for_again(phone: Any, button: str) -> None:
+    write(phone, "Hi")
+    press(phone, button)
+    bubbles(phone, "bot").nth(1).wait_for()
+    assert said(phone, "bot")[-1].startswith("Sorry, I can only read text.")
+    assert state(phone) == "ASK_NAME"
+    assert is_all_well(phone)
+
+
+def test_statuses_out_of_order_leave_the_highest(server: Uvicorn, phone: Any) -> None:
+    press(phone, "Status out of order")
+    phone.get_by_text("The statuses of the next confirmation will come").wait_for()
+    for text in REVIEW:
+        write(phone, text)
+    phone.locator("#steps", has_text="Status “delivered”").wait_for()
+    titles = phone.locator("#steps summary strong").all_text_contents()
+    assert titles[:3] == ["Status “delivered”", "Status “sent”", "Status “read”"]
+    assert "It stays “read”, which ranks above." in phone.locator("#steps li").first.inner_text()
+    assert phone.locator("#chat .bot .ticks.read").count() == 1
+    assert [review["status"] for review in reviews_of(server, phone)] == ["read"]
+    press(phone, "Status out of order")
+    phone.locator("#steps li").nth(9).wait_for()
+    assert [review["status"] for review in reviews_of(server, phone)] == ["read"]
+    assert is_all_well(phone)
+
+
+def test_a_forged_message_is_refused_and_moves_nothing(phone: Any) -> None:
+    write(phone, "Hi")
+    press(phone, "Forged signature")
+    phone.get_by_text("Refused with 403.").wait_for()
+    assert "signed with a wrong token" in phone.locator("#steps li").first.inner_text()
+    assert counts(phone)["messages"] == (1, 1)
+    assert state(phone) == "ASK_NAME"
+    assert is_all_well(phone)
+
+
+def test_another_contact_has_a_conversation_of_its_own(phone: Any) -> None:
+    write(phone, "Hi")
+    first = phone.locator("#contact").input_value()
+    press(phone, "New contact")
+    phone.locator("#states [aria-current]", has_text="START").wait_for()
+    assert said(phone, "customer") == []
+    write(phone, "Hello")
+    phone.select_option("#contact", first)
+    phone.locator("#chat", has_text="Hi").wait_for()
+    bubbles(phone, "bot").first.wait_for()
+    assert said(phone, "customer") == ["Hi"]
+    write(phone, "Lamp")
+    assert state(phone) == "ASK_REVIEW"
+
+
+def test_what_comes_for_one_contact_is_not_seen_at_another(
+    server: Uvicorn, open_page: OpenPage
+) -> None:
+    phone = ready(open_page(f"{server.base_url}/phone"))
+    first = phone.locator("#contact").input_value()
+    press(phone, "Lose the reply")
+    phone.get_by_text("The reply got lost. Twilio tries again …").wait_for()
+    press(phone, "New contact")
+    write(phone, "Hello")
+    phone.wait_for_timeout(2_000)
+    assert (said(phone, "customer"), len(said(phone, "bot"))) == (["Hello"], 1)
+    assert counts(phone)["messages"] == (0, 1)
+    assert is_all_well(phone)
+    phone.select_option("#contact", first)
+    phone.locator("#chat .customer", has_text="Hi").wait_for()
+    assert said(phone, "customer") == ["Hi"]
+
+
+def test_a_server_that_is_gone_is_told_and_all_goes_on_when_it_is_back(
+    server: Uvicorn, open_page: OpenPage
+) -> None:
+    url = f"{server.base_url}/phone"
+    phone = ready(open_page(url, expected="net::ERR_FAILED", reduced_motion="reduce"))
+    phone.route("**/phone/messages", lambda route: route.abort())
+    phone.fill("#say", "Hi")
+    phone.press("#say", "Enter")
+    phone.get_by_text("The server does not answer. Is it still running?").wait_for()
+    phone.unroute("**/phone/messages")
+    write(phone, "Hello")
+    assert state(phone) == "ASK_NAME"
+    assert is_all_well(phone)
+
+
+def test_a_page_that_is_loaded_again_goes_on(phone: Any) -> None:
+    for text in REVIEW[:2]:
+        write(phone, text)
+    phone.reload()
+    bubbles(phone, "bot").nth(1).wait_for()
+    assert said(phone, "customer") == [*REVIEW[:2]]
+    for text in REVIEW[2:]:
+        write(phone, text)
+    assert said(phone, "bot")[-1] == THANKS
+    assert is_all_well(phone)
+
+
+def test_hostile_texts_stay_text(server: Uvicorn, phone: Any) -> None:
+    for text in HOSTILE:
+        for before in REVIEW[:3]:
+            write(phone, before)
+        write(phone, text)
+        assert said(phone, "customer")[-1] == text
+    assert phone.locator("main script, main img").count() == 0
+    recorded = [review["product_review"] for review in reviews_of(server, phone)]
+    assert recorded == [*reversed(HOSTILE)]
+    phone.reload()
+    bubbles(phone, "bot").nth(4 * len(HOSTILE) - 1).wait_for()
+    assert said(phone, "customer")[3::4] == HOSTILE
+    assert phone.locator("main script, main img").count() == 0
+
+
+def test_without_a_token_a_forgery_is_believed_and_a_restart_forgets_where_one_stands(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    with serve(tmp_path / "log", DATABASE_URL=url, CONVERSATION_STORE="memory") as first:
+        page = ready(open_page(f"{first.base_url}/phone"))
+        press(page, "Forged signature")
+        page.get_by_text("Believed: no TWILIO_AUTH_TOKEN is set here.").wait_for()
+        write(page, "iPhone 15")
+        assert state(page) == "ASK_REVIEW"
+        contact = page.locator("#contact").input_value()
+    with serve(tmp_path / "log", DATABASE_URL=url, CONVERSATION_STORE="memory") as second:
+        told = httpx.post(f"{second.base_url}/phone/records", json={"contact": contact}).json()
+    assert told["state"] == "START"
+    assert [row["body"] for row in told["tables"]["messages"]] == ["Hi", "iPhone 15"]
