@@ -53,7 +53,7 @@ def test_no_page_has_a_serious_barrier(
     assert page.evaluate(FINDINGS) == []
 
 
-def test_a_barrier_would_be_found(page: "Page", server: str) -> None:
+def test_a_barrier_would_be_found(server: str, page: "Page") -> None:
     page.goto(server)
     page.evaluate("document.querySelector('h2').innerHTML = '<img src=static/icon.svg>'")
     page.evaluate(AXE.read_text(encoding="utf-8"))
