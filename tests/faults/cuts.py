@@ -31,15 +31,18 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
-        self.be_new(cut_after=None)
+        self.be_new()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def be_new(self, *, cut_after: int | None) -> None:
-        """Count from here; pass on so many bytes from the server to the app, then cut, once."""
+    def be_new(self, *, cut_after: int | None = None, cut_commit: int | None = None) -> None:
+        """Count from here, and cut once.
+
+        After so many bytes from the server to the app, or instead of the answer to the COMMIT of
+        this number, 1 for the first.
+        """
         with self._lock:
             self.passed, self._left = 0, cut_after
-            self.commits: list[int] = []
-            """How much had been passed on before each COMMIT was answered."""
+            self.commits, self._cut_commit = 0, cut_commit
             self.cut_amid: bytes | None = None
             """What the app had sent last when it was cut off; None where it has not been."""
 
@@ -81,7 +84,9 @@ class Proxy:
         """Say what of the server's words is passed on, and whether the cut follows."""
         with self._lock:
             if asked == COMMIT:
-                self.commits.append(self.passed)
+                self.commits += 1
+                if self.commits == self._cut_commit:
+                    self._left = 0
             is_cut = self._left is not None and len(words) > self._left
             if is_cut:
                 words, self._left, self.cut_amid = words[: self._left], None, asked
@@ -100,7 +105,7 @@ def hang_up(*ends: socket.socket) -> None:
 def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -> Counter[str]:
     """Cut conversations, each from the app's start to its thanks, after 0, `step`, … bytes.
 
-    All are as long as the first, so that beside these each COMMIT is left without an answer in one.
+    Beside these each COMMIT is left without an answer in one of them.
     """
     counts: Counter[str] = Counter()
     witness = Witness()
@@ -126,8 +131,10 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
 
         converse()
         counts["bytes of a conversation"] = proxy.passed
-        for offset in sorted({*range(0, proxy.passed, step), *proxy.commits}):
-            proxy.be_new(cut_after=offset)
+        cuts: list[dict[str, int]] = [{"cut_after": n} for n in range(0, proxy.passed, step)]
+        cuts += [{"cut_commit": number + 1} for number in range(proxy.commits)]
+        for cut in cuts:
+            proxy.be_new(**cut)
             converse()
             counts["cuts"] += proxy.cut_amid is not None
             counts["of them between COMMIT and its answer"] += proxy.cut_amid == COMMIT
