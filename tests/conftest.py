@@ -188,6 +188,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reviews", help="a file of reviews to play instead of the examples")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for mark in metafunc.definition.iter_markers("parametrize"):
         if any(isinstance(argument, set | frozenset) for argument in mark.args):

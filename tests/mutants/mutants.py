@@ -37,7 +37,7 @@ MUTANTS = [
         "            message_log.append(connection, taken)\n"
         "        self._room.answer(answers)\n",
         also=(("        message_log.append(held.connection, taken)\n", ""),),
-        sign="has a gap in its messages",
+        sign="conversation SM",
     ),
     Mutant(
         "contacts that are held elsewhere stay at the head of the queue",
@@ -102,6 +102,13 @@ MUTANTS = [
         "            if entry.fate is not Fate.WAITING:\n",
         "            if entry.fate is Fate.UNKNOWN:\n",
         sign="was answered with the apology and is in the log",
+        also=(
+            (
+                "            del self._by_sid[entry.message.sid]\n",
+                "            if self._by_sid.pop(entry.message.sid, None) is None:\n"
+                "                continue\n",
+            ),
+        ),
     ),
     Mutant(
         "a COMMIT of unknown outcome is taken for one that failed",
@@ -183,7 +190,7 @@ MUTANTS = [
                     self._remember(contact, conversation, now)
                 claim()
             self._doubtful""",
-        sign="has a gap in its messages",
+        sign="conversation SM",
     ),
     Mutant(
         "two processes keep conversations in memory",
