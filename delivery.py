@@ -30,7 +30,7 @@ class Told:
     words: str
 
 
-_SIGNS = {"sent": "sent", "delivered": "delivered", "read": "read"}
+_SIGNS = ("sent", "delivered", "read")
 _WORDS = {
     reviews.PENDING: "no news of the confirmation yet",
     **dict.fromkeys(("accepted", "scheduled", "queued", "sending"), "confirmation on its way"),
@@ -47,7 +47,7 @@ def told(status: str, error_code: int | None) -> Told:
     """Put a delivery status into a sign and words, with the reason where it failed."""
     words = _WORDS.get(status, status)  # an earlier program had words of its own
     if status not in whatsapp.FAILURES:
-        return Told(_SIGNS.get(status, "waiting"), words)
+        return Told(status if status in _SIGNS else "waiting", words)
     if error_code is not None:
         reason = REASONS.get(error_code, "see Twilio's list of errors")
         words += f": {reason} (code {error_code})"

@@ -15,7 +15,7 @@ from checker import check
 from database import open_database
 from simulator import Customer, NotAnswered, Simulator, message_form, texts_of
 from terminal import read_examples
-from tests.servers import Uvicorn, serve
+from tests.servers import Uvicorn, ask, serve
 
 CUSTOMERS_AT_ONCE = 20
 Review = Mapping[str, str]
@@ -76,7 +76,7 @@ def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> dict[str, Review
 
 
 def insist_on_exactly(written: dict[str, Review], server: Uvicorn, url: str) -> None:
-    listed = httpx.get(f"{server.base_url}/api/reviews", trust_env=False, timeout=15).json()
+    listed = ask(f"{server.base_url}/api/reviews").json()
     found = Counter(
         (r["contact_number"], r["product_name"], r["user_name"], r["product_review"])
         for r in listed
