@@ -1,10 +1,8 @@
 """The promise, kept by real processes: uvicorn's workers, killed or not, on a real database."""
 
-import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,12 +11,13 @@ import pytest
 
 from checker import check
 from database import open_database
-from simulator import Customer, NotAnswered, Simulator, message_form, texts_of
+from simulator import NotAnswered, Simulator, message_form
 from terminal import read_examples
+from tests.faults.load import ForgetfulTwilio, Review
 from tests.servers import Uvicorn, ask, serve
+from witness import Witness
 
 CUSTOMERS_AT_ONCE = 20
-Review = Mapping[str, str]
 
 
 @pytest.fixture
@@ -28,40 +27,8 @@ def reviews(request: pytest.FixtureRequest) -> list[dict[str, str]]:
     return read_examples(Path(file)) if file else read_examples()
 
 
-class ForgetfulTwilio:
-    """One customer's messages, each delivered a second time at some random later moment."""
-
-    def __init__(self, twilio: Simulator, contact: str, seed: int) -> None:
-        self.customer = Customer(twilio, contact)
-        self.random = random.Random(seed)
-        self.answered: dict[str, str] = {}
-        self.to_repeat: list[dict[str, str]] = []
-
-    def play(self, review: Review) -> None:
-        for text in texts_of(review):
-            self.deliver(message_form(self.customer.contact, text))
-            while self.to_repeat and self.random.random() < 0.4:
-                self.repeat_one()
-        while self.to_repeat:
-            self.repeat_one()
-
-    def deliver(self, form: dict[str, str]) -> None:
-        if self.random.random() < 0.2:  # the repeat overlaps with the first delivery
-            with ThreadPoolExecutor(2) as both:
-                first, second = both.map(self.customer.sends, [form, form])
-            assert first == second
-        else:
-            first = self.customer.sends(form)
-            self.to_repeat.append(form)
-        self.answered[form["MessageSid"]] = first
-
-    def repeat_one(self) -> None:
-        form = self.to_repeat.pop(self.random.randrange(len(self.to_repeat)))
-        assert self.customer.sends(form) == self.answered[form["MessageSid"]]
-
-
-def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> dict[str, Review]:
-    """Play every review by a customer of its own; return who wrote what."""
+def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> tuple[dict[str, Review], Witness]:
+    """Play every review by a customer of its own; return who wrote what, and was told what."""
     written: dict[str, Review] = {f"+1555{n:07}": review for n, review in enumerate(reviews)}
     with httpx.Client(base_url=server.base_url, timeout=15, trust_env=False) as client:
         twilio = Simulator(client, attempts=100)
@@ -72,10 +39,14 @@ def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> dict[str, Review
             ]
             for each in played:
                 each.result()
-    return written
+    return written, twilio.witness
 
 
-def insist_on_exactly(written: dict[str, Review], server: Uvicorn, url: str) -> None:
+def insist_on_exactly(
+    written: dict[str, Review], witness: Witness, server: Uvicorn, url: str
+) -> None:
+    """Compare list and log with what was written and told: all deliveries of a message alike."""
+    assert all(len({*told} - {None}) == 1 for told in witness.answers.values())
     listed = ask(f"{server.base_url}/api/reviews").json()
     found = Counter(
         (r["contact_number"], r["product_name"], r["user_name"], r["product_review"])
@@ -87,7 +58,7 @@ def insist_on_exactly(written: dict[str, Review], server: Uvicorn, url: str) -> 
     )
     assert {r["status"] for r in listed} == {"read"}
     database = open_database(url)
-    assert check(database).problems == []
+    assert check(database, witness=witness).problems == []
     database.close()
 
 
@@ -96,7 +67,7 @@ def test_every_review_is_recorded_once_by_two_workers(
 ) -> None:
     environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "database"}
     with serve(tmp_path / "log", workers=2, **environment) as server:
-        insist_on_exactly(play_all(server, reviews), server, postgres_url)
+        insist_on_exactly(*play_all(server, reviews), server, postgres_url)
 
 
 def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:
