@@ -72,33 +72,41 @@ function complain(why) {
   list().removeAttribute("aria-busy");
 }
 
-async function search() {
+// What is typed in one go is one step back.
+async function search(goesOn = false) {
   const url = address();
-  history.replaceState(null, "", url);
+  if (goesOn || new URL(url, location).href === location.href) history.replaceState(null, "", url);
+  else history.pushState(null, "", url);
   if (!(await load(url))) return;
   const count = cards().length;
   news.textContent = count ? `${count} reviews shown` : "No review is like this";
   listen(); // for what these filters leave
 }
 
+let isTypingOn = false;
 form.q.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(search, 250);
+  typing = setTimeout(() => {
+    search(isTypingOn);
+    isTypingOn = true;
+  }, 250);
 });
 form.addEventListener("change", (event) => {
+  isTypingOn = false;
   if (event.target !== form.q) search();
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(typing);
-  search();
+  search(isTypingOn);
 });
+addEventListener("popstate", () => location.reload()); // to the form and the list of then
 
 // News
 
 let source, opening, ended, announcing, refreshing;
 let last = live.dataset.last;
-let figuresAt = Date.now();
+let figuresAt = 0;
 const arrived = [];
 const MOST_CARDS = 200;
 

@@ -1,6 +1,7 @@
 """A real browser for the pages."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,7 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
         page.set_default_timeout(20_000)
         page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.goto(url)
         return page
 
@@ -76,6 +78,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
     database = open_database(url)
     assert check(database).problems == []
     database.close()
+
+
+@pytest.fixture
+def fresh_server(sqlite_url: str, tmp_path: Path) -> Iterator[str]:
+    """A server that believes everybody and has no review yet; its address."""
+    with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as running:
+        yield running.base_url
 
 
 @pytest.fixture

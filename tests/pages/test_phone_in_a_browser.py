@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.pages.conftest import OpenPage
+from tests.pages.hostile_texts import HOSTILE
 from tests.pages.phone_page import (
     THANKS,
     bubbles,
@@ -21,7 +22,6 @@ from tests.pages.phone_page import (
     write,
 )
 from tests.pages.test_phone import REVIEW
-from tests.pages.test_phone_safety import HOSTILE
 from tests.servers import Uvicorn, serve
 
 
@@ -215,19 +215,16 @@ def test_a_page_that_is_loaded_again_goes_on(phone: Any) -> None:
     assert is_all_well(phone)
 
 
-def test_hostile_texts_stay_text(server: Uvicorn, phone: Any) -> None:
-    for text in HOSTILE:
-        for before in REVIEW[:3]:
-            write(phone, before)
+def test_fifty_hostile_texts_stay_text(phone: Any) -> None:
+    for text in HOSTILE:  # each in its turn a greeting, a product, a name or a review
         write(phone, text)
         assert said(phone, "customer")[-1] == text
-    assert phone.locator("main script, main img").count() == 0
-    recorded = [review["product_review"] for review in reviews_of(server, phone)]
-    assert recorded == [*reversed(HOSTILE)]
+    assert phone.locator("main :is(script, img, style, form form, iframe, base)").count() == 0
+    assert is_all_well(phone)
     phone.reload()
-    bubbles(phone, "bot").nth(4 * len(HOSTILE) - 1).wait_for()
-    assert said(phone, "customer")[3::4] == HOSTILE
-    assert phone.locator("main script, main img").count() == 0
+    bubbles(phone, "bot").nth(len(HOSTILE) - 1).wait_for()
+    assert said(phone, "customer") == HOSTILE  # as it is in the log
+    assert phone.locator("main :is(script, img, style, form form, iframe, base)").count() == 0
 
 
 def test_without_a_token_a_forgery_is_believed_and_a_restart_forgets_where_one_stands(

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from checker import check
 from simulator import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of
+from tests.pages.hostile_texts import HOSTILE
 from tests.pages.test_phone import CONTACT, finish, report, send
 from tests.servers import ROOT
 from tests.test_access import STRANGERS, come_from
@@ -81,19 +82,6 @@ def test_the_token_is_in_no_answer(signing: TestClient) -> None:
     steps.append(signing.post("/phone/records", json={"contact": CONTACT}).text)
     for text in steps:
         assert TOKEN not in text
-
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</pre><img src=x onerror=alert(1)>",
-    "'; DROP TABLE reviews; --",
-    "{{ 7 * 7 }} {product} %s",
-    "\u202eevil\u2066",
-    "Z\u0351\u036b\u0343a\u0489",
-    "👩‍👩‍👧‍👦🏳️‍🌈",
-    'A & B "quoted"',
-    "x" * 8_000,
-]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

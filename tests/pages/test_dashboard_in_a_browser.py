@@ -1,69 +1,29 @@
-"""The pages in a real browser: news without reload, search, themes, small screens, no violation."""
+"""The dashboard in a real browser: news without reload, search, themes, small screens."""
 
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from dashboard import CARDS
 from database import open_database, utc_now
-from run import find_browser
 from simulator import Customer, Simulator
 from tests.conftest import PUBLIC_URL, TOKEN
-from tests.pages.browser import flags, missing
-from tests.pages.test_dashboard import HOSTILE
+from tests.pages.conftest import OpenPage
+from tests.pages.hostile_texts import HOSTILE
 from tests.servers import serve
 from tests.test_filters import record
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")
 
 MARK = "document.documentElement.dataset.mark"
 """What a reload would take away."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: "Browser") -> Iterator["Page"]:
-    """A page in a window of its own. No script may fail on it, nothing may break its policy."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(30_000)
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("dialog", lambda dialog: troubles.append(dialog.message))
-    page.on("console", lambda told: troubles.append(told.text) if told.type == "error" else None)
-    yield page
-    page.close()
-    # A browser tells of every answer that is a refusal.
-    assert [
-        each for each in troubles if "the server responded with a status of 401" not in each
-    ] == []
-
-
-@pytest.fixture
-def server(sqlite_url: str, tmp_path: Path) -> Iterator[str]:
-    with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as running:
-        yield running.base_url
-
-
-@pytest.fixture
-def customer(server: str) -> Iterator[Customer]:
-    with httpx.Client(base_url=server, timeout=30, trust_env=False) as client:
+def customer(fresh_server: str) -> Iterator[Customer]:
+    with httpx.Client(base_url=fresh_server, timeout=30, trust_env=False) as client:
         yield Customer(Simulator(client), "+15551234567")
 
 
@@ -73,32 +33,32 @@ def finish_review(customer: Customer, product: str, text: str) -> None:
 
 
 def test_a_review_appears_on_an_open_page_without_reload(
-    server: str, page: "Page", customer: Customer
+    fresh_server: str, open_page: OpenPage, customer: Customer
 ) -> None:
-    page.goto(server)
+    page = open_page(fresh_server)
     page.get_by_text("No reviews yet").wait_for()
     page.get_by_text("Live", exact=True).wait_for()
     page.evaluate(f"{MARK} = 'here'")
     finish_review(customer, "Lamp", "<img src=x onerror=alert(1)>")
     page.get_by_text("<img src=x onerror=alert(1)>").wait_for()
     page.locator(".card .ticks.read").wait_for()  # the simulator tells all three statuses
+    page.locator("#figures .value", has_text="1").first.wait_for()
     finish_review(customer, "Sofa", "Soft.")
     page.get_by_text("Soft.").wait_for()
     assert page.locator(".card h3").all_inner_texts() == ["Sofa", "Lamp"]
     page.locator("#news", has_text="New review: Sofa").wait_for(state="attached")
-    page.locator("#figures .value", has_text="2").first.wait_for()
     assert page.locator(".card time").first.inner_text() == "just now"
     assert page.evaluate(MARK) == "here"
 
 
 def test_a_page_that_nobody_looks_at_asks_for_nothing_and_catches_up(
-    server: str, page: "Page", customer: Customer
+    fresh_server: str, open_page: OpenPage, customer: Customer
 ) -> None:
     hide = """hidden => {
         Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
         document.dispatchEvent(new Event("visibilitychange"));
     }"""
-    page.goto(server)
+    page = open_page(fresh_server)
     page.get_by_text("Live", exact=True).wait_for()
     page.evaluate(hide, True)
     asked: list[str] = []
@@ -111,12 +71,12 @@ def test_a_page_that_nobody_looks_at_asks_for_nothing_and_catches_up(
 
 
 def test_of_many_that_have_just_come_the_older_ones_stay_on_their_page(
-    server: str, page: "Page", sqlite_url: str
+    fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
     database = open_database(sqlite_url)
     for second in range(CARDS + 5):
         record(database, at=utc_now() - timedelta(seconds=10 - second / 10))
-    page.goto(server)
+    page = open_page(fresh_server)
     newest = record(database, "The newest", at=utc_now())
     database.close()
     page.get_by_text("The newest").wait_for()
@@ -125,24 +85,24 @@ def test_of_many_that_have_just_come_the_older_ones_stay_on_their_page(
 
 
 def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
-    server: str, page: "Page", sqlite_url: str
+    fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
     database = open_database(sqlite_url)
     for product in ("Lamp", "Sofa", "Chair"):
         record(database, f"A fine {product}", product=product)
     database.close()
-    page.goto(server)
+    page = open_page(fresh_server)
     page.evaluate(f"{MARK} = 'here'")
     page.get_by_label("Search").press_sequentially("FINE SOFA")
     page.locator(".card").nth(1).wait_for(state="detached")
     assert page.locator(".card h3").all_inner_texts() == ["Sofa"]
-    assert page.url == f"{server}/?q=FINE+SOFA"
+    assert page.url == f"{fresh_server}/?q=FINE+SOFA"
     page.get_by_label("Search").press_sequentially("s")
     page.get_by_text("No review is like this").first.wait_for()
     assert page.get_by_label("Search").evaluate("field => field === document.activeElement")
     page.get_by_label("Search").fill("")
     page.locator(".card").nth(2).wait_for()
-    assert page.url == f"{server}/"
+    assert page.url == f"{fresh_server}/"
     page.get_by_label("Delivery").select_option("read")
     page.get_by_text("No review is like this").first.wait_for()
     assert page.evaluate(MARK) == "here"
@@ -150,63 +110,104 @@ def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
     assert page.get_by_label("Delivery").input_value() == "read"
 
 
+def test_a_search_can_be_shared_and_the_back_button_undoes_it(
+    fresh_server: str, open_page: OpenPage, sqlite_url: str
+) -> None:
+    database = open_database(sqlite_url)
+    for product in ("Lamp", "Sofa"):
+        record(database, f"A fine {product}", product=product, status="read")
+    database.close()
+    page = open_page(fresh_server)
+    page.get_by_label("Delivery").select_option("read")
+    page.get_by_text("Show all").wait_for()
+    page.get_by_label("Search").press_sequentially("sofa")
+    page.locator(".card").nth(1).wait_for(state="detached")
+    assert page.url == f"{fresh_server}/?q=sofa&status=read"
+    shared = open_page(page.url)
+    assert shared.locator(".card h3").all_inner_texts() == ["Sofa"]
+    page.locator(".card h3 a").click()
+    page.get_by_role("heading", name="What was said").wait_for()
+    for address, products in (("?q=sofa&status=read", 1), ("?status=read", 2), ("", 2)):
+        page.go_back()
+        page.wait_for_url(f"{fresh_server}/{address}")
+        page.wait_for_function(f"document.querySelectorAll('.card').length === {products}")
+    page.wait_for_function("document.getElementsByName('status')[0].value === ''")
+
+
+def test_what_is_filtered_is_exported(
+    fresh_server: str, open_page: OpenPage, sqlite_url: str
+) -> None:
+    database = open_database(sqlite_url)
+    for product in ("Lamp", "Sofa"):
+        record(database, f"A fine {product}", product=product)
+    database.close()
+    page = open_page(fresh_server)
+    page.get_by_label("Search").fill("sofa")
+    page.locator(".card").nth(1).wait_for(state="detached")
+    with page.expect_download() as download:
+        page.get_by_text("Export as CSV").click()
+    assert download.value.suggested_filename == "reviews.csv"
+    lines = Path(download.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    assert ["A fine Sofa" in line for line in lines] == [False, True]
+
+
 def test_without_scripts_the_form_and_the_links_do_the_same(
-    server: str, browser: "Browser", sqlite_url: str
+    fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
     database = open_database(sqlite_url)
     for product in ("Lamp", "Sofa"):
         record(database, "word " * 200, product=product)
     database.close()
-    page = browser.new_page(java_script_enabled=False)
-    page.goto(server)
+    page = open_page(fresh_server, java_script_enabled=False)
     page.get_by_label("Search").fill("sofa")
     page.get_by_role("button", name="Search").click()
     assert page.locator(".card h3").all_inner_texts() == ["Sofa"]
     page.get_by_text("Show all").last.click()
     page.get_by_text("Sofa").click()
-    assert page.url == f"{server}/reviews/2"
+    assert page.url == f"{fresh_server}/reviews/2"
     page.get_by_text("Erase this review").click()
     page.get_by_role("button", name="Erase for good").click()
     page.get_by_text("have been erased").wait_for()
     assert page.locator(".card h3").all_inner_texts() == ["Lamp"]
-    page.close()
 
 
-def test_dark_is_dark_and_light_is_light(server: str, page: "Page") -> None:
-    page.goto(server)
-    ground = "getComputedStyle(document.body).backgroundColor"
+def test_dark_is_dark_and_light_is_light(fresh_server: str, open_page: OpenPage) -> None:
+    page = open_page(fresh_server)
     shades = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        shades[scheme] = sum(
-            map(int, page.evaluate(ground).removeprefix("rgb(").rstrip(")").split(","))
-        )
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        shades[scheme] = sum(map(int, ground.removeprefix("rgb(").rstrip(")").split(",")))
     assert shades["dark"] < 100
     assert shades["light"] > 600
 
 
-def test_nothing_leaves_a_screen_of_360_pixels_whatever_was_written(
-    server: str, page: "Page", sqlite_url: str
+def test_fifty_hostile_texts_are_text_and_none_leaves_a_screen_of_360_pixels(
+    fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
     database = open_database(sqlite_url)
     for text in HOSTILE:
         number = record(database, text, product=text[:150], name=text[:150])
     database.close()
-    page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/", f"/reviews/{number}", "/?q=nothing", "/login", "/?since=x"):
-        response = httpx.get(f"{server}{path}", trust_env=False)
-        if response.status_code == 200:
-            page.goto(f"{server}{path}")
-            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-    page.goto(server)
-    for fold in page.locator("summary").all():
-        fold.click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert page.evaluate("document.querySelectorAll('#cards img, #cards script').length") == 0
+    page = open_page(fresh_server, 360, 740, expected="status of 4")
+    shown: list[str] = []
+    while True:
+        for fold in page.locator("#cards summary").all():
+            fold.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.locator("#cards :is(img, script, style, form, iframe, base)").count() == 0
+        shown += page.locator("#cards p.words, #cards .words p").all_text_contents()
+        if not page.get_by_text("Older", exact=True).count():
+            break
+        page.get_by_text("Older", exact=True).click()
+    assert shown == HOSTILE[::-1]
+    for path in (f"/reviews/{number}", "/?q=nothing", "/login", "/?since=x"):
+        page.goto(f"{fresh_server}{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
 
 def test_the_login_of_a_production_server_lets_in_and_out(
-    page: "Page", sqlite_url: str, tmp_path: Path
+    open_page: OpenPage, sqlite_url: str, tmp_path: Path
 ) -> None:
     with serve(
         tmp_path / "log",
@@ -216,7 +217,7 @@ def test_the_login_of_a_production_server_lets_in_and_out(
         TWILIO_AUTH_TOKEN=TOKEN,
         PUBLIC_URL=PUBLIC_URL,
     ) as running:
-        page.goto(f"{running.base_url}/?q=lamp")
+        page = open_page(f"{running.base_url}/?q=lamp", expected="status of 401")
         page.get_by_label("Key").fill("wrong")
         page.get_by_role("button", name="Log in").click()
         page.get_by_text("That is not the key.").wait_for()
@@ -231,10 +232,10 @@ def test_the_login_of_a_production_server_lets_in_and_out(
 
 
 def test_an_open_page_does_not_keep_a_server_from_ending(
-    page: "Page", sqlite_url: str, tmp_path: Path
+    open_page: OpenPage, sqlite_url: str, tmp_path: Path
 ) -> None:
     with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as running:
-        page.goto(running.base_url)
+        page = open_page(running.base_url)
         page.get_by_text("Live", exact=True).wait_for()
         page.goto("about:blank")  # or it would complain of the server's end
         started = time.monotonic()

@@ -1,0 +1,85 @@
+"""axe-core finds nothing serious on any page, in either theme. It is here for tests alone."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from database import open_database
+from simulator import Customer, Simulator
+from tests.pages.conftest import OpenPage
+from tests.pages.phone_page import press, ready, write
+from tests.pages.test_phone import REVIEW
+from tests.servers import Uvicorn, serve
+from tests.test_filters import record
+
+AXE = Path(__file__).parent / "axe-core-4.14.1" / "axe.min.js"
+FINDINGS = """async () => (await axe.run()).violations
+    .filter((found) => ["serious", "critical"].includes(found.impact))
+    .map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(" ")}`)"""
+
+
+def findings(page: Any, address: str = "") -> list[str]:
+    """Look at an address, or at the page as it stands."""
+    if address:
+        page.goto(address)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(FINDINGS)
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_of_the_dashboard_has_a_serious_barrier(
+    fresh_server: str, open_page: OpenPage, sqlite_url: str, scheme: str
+) -> None:
+    page = open_page(fresh_server, color_scheme=scheme, reduced_motion="reduce")
+    assert findings(page) == []
+    with httpx.Client(base_url=fresh_server, timeout=30, trust_env=False) as client:
+        for text in (*REVIEW, "Hi"):
+            Customer(Simulator(client), "+15551234567").says(text)
+    database = open_database(sqlite_url)
+    for status in ("failed", "sent", None):
+        record(database, "word " * 200, status=status)
+    database.close()
+    for path in ("/", "/reviews/1", "/reviews/2", "/?q=nothing", "/?q=iphone&status=read"):
+        assert findings(page, f"{fresh_server}{path}") == [], path
+    page.goto(f"{fresh_server}/reviews/1")
+    for fold in page.locator("summary").all():
+        fold.click()
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_phone_has_no_serious_barrier(
+    server: Uvicorn, open_page: OpenPage, scheme: str
+) -> None:
+    phone = open_page(f"{server.base_url}/phone", color_scheme=scheme, reduced_motion="reduce")
+    assert findings(ready(phone)) == []
+    for text in REVIEW:
+        write(phone, text)
+    phone.locator("#chat .bot .ticks.read").wait_for()
+    press(phone, "Forged signature")
+    phone.get_by_text("Refused with 403.").wait_for()
+    for fold in phone.locator("summary").all():
+        fold.click()
+    assert findings(phone) == []
+
+
+def test_the_login_has_no_serious_barrier(
+    open_page: OpenPage, sqlite_url: str, tmp_path: Path
+) -> None:
+    with serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY="k" * 16) as running:
+        page = open_page(f"{running.base_url}/login", expected="status of 401")
+        assert findings(page) == []
+        page.get_by_label("Key").fill("wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("That is not the key.").wait_for()
+        assert findings(page) == []
+
+
+def test_a_barrier_would_be_found(fresh_server: str, open_page: OpenPage) -> None:
+    page = open_page(fresh_server)
+    page.evaluate("document.querySelector('h2').innerHTML = '<img src=static/icon.svg>'")
+    [found] = findings(page)
+    assert found.startswith("image-alt: ")
