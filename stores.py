@@ -15,11 +15,12 @@ from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
 
 import message_log
 from conversation import Conversation, State
 from database import Database, utc_now
-from models import UnfinishedConversation
+from models import LoggedMessage, UnfinishedConversation
 from only_process import OnlyProcess
 from redis_client import RedisClient
 
@@ -60,7 +61,7 @@ CONTACTS_AT_ONCE = 500
 class DatabaseStore:
     """Conversations in the log's own transaction: they can't differ from it, whatever crashes.
 
-    What another store has gone on with, before this one was chosen again, is mended at `open`.
+    What another store has begun or gone on with, before this one was chosen, is mended at `open`.
     """
 
     def __init__(
@@ -72,22 +73,22 @@ class DatabaseStore:
         self._database, self._ttl, self._clock = database, ttl, clock
 
     def open(self) -> None:
+        idle_since = self._clock() - self._ttl
         with self._database.read() as connection:
-            left = connection.scalars(
-                sa.select(UnfinishedConversation.contact_number).where(
-                    UnfinishedConversation.updated_at >= self._clock() - self._ttl
-                )
-            ).all()
-        for place in range(0, len(left), CONTACTS_AT_ONCE):
-            self._mend(left[place : place + CONTACTS_AT_ONCE])
+            moved = connection.scalars(_moved_elsewhere(idle_since)).all()
+        for place in range(0, len(moved), CONTACTS_AT_ONCE):
+            self._mend(moved[place : place + CONTACTS_AT_ONCE], idle_since)
 
-    def _mend(self, contacts: Sequence[str]) -> None:
-        with self.hold(contacts, claim=lambda: None) as held:
-            stands = {c: told for c, told in held.conversations.items() if told is not None}
-            overtaken = stands.keys() - message_log.find_ends(held.connection, stands).keys()
-            held.conversations.update(
-                message_log.rebuild_conversations(held.connection, overtaken, held.idle_since)
-            )
+    def _mend(self, contacts: Sequence[str], idle_since: datetime) -> None:
+        with self._database.write() as connection:
+            ours = _try_locks(self._database, connection, contacts)
+            stand = _read(connection, ours, idle_since)
+            known = {contact: told for contact, told in stand.items() if told is not None}
+            doubtful = stand.keys() - message_log.find_ends(connection, known).keys()
+            rebuilt = message_log.rebuild_conversations(connection, doubtful, idle_since)
+            changes = _changes(stand, stand | rebuilt)
+            _write(connection, changes, self._clock())
+            connection.execute(_TOUCHED_AS_LOGGED, {"contacts": [*changes]})
 
     def close(self) -> None:
         pass
@@ -138,14 +139,63 @@ _DELETE = sa.delete(UnfinishedConversation).where(
 )
 
 
+_TOUCHED_AS_LOGGED = (
+    sa.update(UnfinishedConversation)
+    .where(UnfinishedConversation.contact_number.in_(sa.bindparam("contacts", expanding=True)))
+    .values(
+        updated_at=sa.select(LoggedMessage.received_at)
+        .where(
+            LoggedMessage.conversation_id == UnfinishedConversation.conversation_id,
+            LoggedMessage.position == UnfinishedConversation.position,
+        )
+        .scalar_subquery()
+    )
+)
+_STATES = {state.value for state in State}
+
+
 def _read(
     connection: Connection, contacts: Collection[str], idle_since: datetime
 ) -> dict[str, Conversation | None]:
     rows = connection.execute(_OF_CONTACTS, {"contacts": [*contacts], "idle_since": idle_since})
     found: dict[str, Conversation | None] = dict.fromkeys(contacts)
+    unknown = []
     for contact, id_, state, product_name, user_name, position in rows:
-        found[contact] = Conversation(id_, State(state), product_name, user_name, position)
-    return found
+        if state in _STATES:
+            found[contact] = Conversation(id_, State(state), product_name, user_name, position)
+        else:
+            unknown.append(contact)  # another version of this program has more states
+    return found | message_log.rebuild_conversations(connection, unknown, idle_since)
+
+
+def _moved_elsewhere(idle_since: datetime) -> sa.CompoundSelect[str]:
+    """List the contacts whose row is not the log's end, and those who may need one and have none.
+
+    This only narrows down whose log is replayed: who need not be on the list does no harm there.
+    """
+    row, next_one, later = UnfinishedConversation, aliased(LoggedMessage), aliased(LoggedMessage)
+    rowless = sa.select(LoggedMessage.contact_number).where(
+        LoggedMessage.received_at >= idle_since,
+        LoggedMessage.erased_at.is_(None),
+        ~LoggedMessage.finished,
+        ~sa.exists().where(
+            next_one.conversation_id == LoggedMessage.conversation_id,
+            next_one.position == LoggedMessage.position + 1,
+        ),
+        ~sa.exists().where(row.contact_number == LoggedMessage.contact_number),
+    )
+    overtaken = sa.select(row.contact_number).where(
+        row.updated_at >= idle_since,
+        ~sa.exists().where(
+            LoggedMessage.conversation_id == row.conversation_id,
+            LoggedMessage.position == row.position,
+            ~sa.exists().where(
+                later.contact_number == LoggedMessage.contact_number,
+                later.received_at > LoggedMessage.received_at,
+            ),
+        ),
+    )
+    return sa.union(rowless, overtaken)
 
 
 def _write(connection: Connection, changes: dict[str, Conversation | None], now: datetime) -> None:

@@ -1,5 +1,6 @@
 """Another CONVERSATION_STORE, and the first again: nobody goes on where they were long before."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,16 +9,17 @@ from fastapi.testclient import TestClient
 
 from checker import check
 from conversation import GREETING
-from database import open_database
+from database import open_database, utc_now
 from main import create_app
 from message_log import MOST_SKEW
-from models import LoggedMessage
+from models import LoggedMessage, Review, UnfinishedConversation
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import listed
 from tests.databases import Valkey
 
 CONTACT = "+15551234567"
+TTL = timedelta(hours=24)
 
 
 @pytest.fixture(params=["database then memory", "redis then memory"])
@@ -37,23 +39,37 @@ class Installation:
         settings = {**self._settings, "environment": "local", "conversation_store": store}
         with TestClient(create_app(Settings(**settings))) as client:
             customer = Customer(Simulator(client), CONTACT)
+            answer = ""
             for text in texts:
                 answer = customer.says(text)
             self.reviews = [review["product_review"] for review in listed(client)]
         return answer
 
 
-def let_a_second_pass(database_url: str) -> None:
-    """Move all that was said back in time: within a second nothing has a certain order."""
+MOMENTS = [
+    (LoggedMessage, LoggedMessage.message_sid, "received_at"),
+    (UnfinishedConversation, UnfinishedConversation.contact_number, "updated_at"),
+    (Review, Review.conversation_id, "created_at"),
+    (Review, Review.conversation_id, "updated_at"),
+]
+
+
+def let_pass(time: timedelta, database_url: str) -> None:
+    """Move all that was said and recorded back in time."""
     database = open_database(database_url)
     with database.write() as connection:
-        for message in connection.execute(sa.select(LoggedMessage)).all():
-            connection.execute(
-                sa.update(LoggedMessage)
-                .where(LoggedMessage.message_sid == message.message_sid)
-                .values(received_at=message.received_at - MOST_SKEW)
-            )
+        for table, key, moment in MOMENTS:
+            for id_, at in connection.execute(sa.select(key, getattr(table, moment))).all():
+                connection.execute(sa.update(table).where(key == id_).values({moment: at - time}))
     database.close()
+
+
+def problems(database_url: str, *, has_rows: bool = False) -> list[str]:
+    """Check the tables; `has_rows` where the database store has just been at work."""
+    database = open_database(database_url)
+    found = check(database, kept_since=utc_now() - TTL if has_rows else None).problems
+    database.close()
+    return found
 
 
 @pytest.fixture
@@ -66,13 +82,11 @@ def test_a_conversation_is_over_when_another_was_finished_since(
 ) -> None:
     first, other = stores
     installation.hears(first, "Hi", "Lamp", "Ana")
-    let_a_second_pass(database_url)
+    let_pass(MOST_SKEW, database_url)  # within it nothing has a certain order
     installation.hears(other, "Hello", "Cup", "Bo", "Fine.", "Hi", "Rug", "Cy", "Soft.")
     assert installation.hears(first, "Hi again") == GREETING
     assert "Hi again" not in installation.reviews
-    database = open_database(database_url)
-    assert check(database).problems == []
-    database.close()
+    assert problems(database_url) == []
 
 
 def test_the_conversation_that_was_begun_last_goes_on(
@@ -80,8 +94,11 @@ def test_the_conversation_that_was_begun_last_goes_on(
 ) -> None:
     first, other = stores
     installation.hears(first, "Hi", "Lamp")
-    let_a_second_pass(database_url)
+    let_pass(timedelta(hours=2), database_url)
     installation.hears(other, "Hello", "Cup", "Bo", "Fine.", "Hi", "Rug")
+    let_pass(timedelta(hours=10), database_url)
+    installation.hears(first)
+    assert problems(database_url) == []
     thanks = installation.hears(first, "Cy", "Soft.")
     assert thanks == "Thanks Cy -- your review for Rug has been recorded."
 
@@ -94,3 +111,41 @@ def test_redis_goes_on_where_the_database_store_was_and_back_again(
     thanks = installation.hears("database", "Soft.")
     assert thanks == "Thanks Cy -- your review for Rug has been recorded."
     assert installation.reviews == ["Soft."]
+
+
+@pytest.mark.parametrize("other", ["memory", "redis"])
+def test_a_conversation_begun_with_another_store_goes_on_in_the_database(
+    installation: Installation, database_url: str, other: str
+) -> None:
+    installation.hears(other, "Hi", "Rug")
+    let_pass(timedelta(hours=10), database_url)
+    installation.hears("database")
+    assert problems(database_url, has_rows=True) == []
+    let_pass(timedelta(hours=13), database_url)
+    thanks = installation.hears("database", "Cy", "Soft.")
+    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert problems(database_url, has_rows=True) == []
+
+
+def test_a_conversation_that_was_mended_is_idle_when_its_customer_is(
+    installation: Installation, database_url: str
+) -> None:
+    installation.hears("memory", "Hi", "Rug")
+    let_pass(timedelta(hours=20), database_url)
+    installation.hears("database")
+    let_pass(timedelta(hours=5), database_url)
+    assert installation.hears("database", "Cy") == GREETING
+    assert problems(database_url, has_rows=True) == []
+
+
+def test_a_state_of_another_version_is_told_by_the_log(
+    installation: Installation, database_url: str
+) -> None:
+    installation.hears("database", "Hi", "Rug")
+    database = open_database(database_url)
+    with database.write() as connection:
+        connection.execute(sa.update(UnfinishedConversation).values(state="ASK_STARS"))
+    database.close()
+    thanks = installation.hears("database", "Cy", "Soft.")
+    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert problems(database_url, has_rows=True) == []

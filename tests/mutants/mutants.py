@@ -275,8 +275,8 @@ MUTANTS = [
     Mutant(
         "rows that another store has gone past are gone on with",
         "stores.py",
-        "overtaken = stands.keys() - message_log.find_ends(held.connection, stands).keys()",
-        "overtaken: set[str] = set()",
+        "doubtful = stand.keys() - message_log.find_ends(connection, known).keys()",
+        "doubtful = stand.keys() - known.keys()",
         "tests/test_change_of_store.py",
         sign="test_a_conversation_is_over_when_another_was_finished_since",
     ),
