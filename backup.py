@@ -191,11 +191,14 @@ def main() -> None:
         tell(f"Restored from {copy}.")
         if kept is not None:
             tell(f"What was there before is kept in {kept}.")
-        found = check(database)
     except (SettingsError, Refused) as error:
         sys.exit(str(error))
     except (sqlite3.Error, OSError, CannotStart, DBAPIError, *OUTAGES) as error:
         sys.exit(f"The {word} failed: {describe(error)}")
+    try:
+        found = check(database)
+    except (CannotStart, DBAPIError, *OUTAGES) as error:
+        sys.exit(f"It can't be checked just now: {describe(error)}")
     tell(f"It has {found.reviews} reviews and {found.messages} messages.")
     if found.problems:
         sys.exit("It has problems: python3 run.py check-data tells them.")

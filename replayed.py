@@ -9,6 +9,7 @@ from sqlalchemy.engine import Row
 
 from conversation import RULES_VERSION, Conversation, Turn, replay
 from message_log import MOST_SKEW, as_message
+from reviews import search_text
 
 GRACE = timedelta(minutes=1)
 """A store looks whether a conversation is over some time before its message is logged: for as long
@@ -105,6 +106,9 @@ def _wrong_review(
     )
     if not same:
         yield f"has a review {review.id} that differs from its replay"
+    words = (review.product_name, review.user_name, review.product_review)
+    if review.search_text != search_text(*words):
+        yield f"has a review {review.id} that a search does not find by its words"
 
 
 def _wrong_end(
@@ -112,6 +116,8 @@ def _wrong_end(
 ) -> Iterator[str]:
     if end is None:
         return
+    if rows[-1].finished:
+        yield "is finished, and has a row among conversations"
     kept = (end.contact_number, end.conversation_id, end.state, end.position)
     names = (end.product_name, end.user_name)
     expected = (rows[-1].contact_number, replayed.id, replayed.state, replayed.position)

@@ -68,8 +68,10 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
     """Play real reviews, many customers at once, every message delivered twice; then count."""
     began = time.monotonic()
     contacts: dict[str, dict[str, str]] = {}
-    while len(contacts) < len(reviews):
-        contacts[Customer(twilio).contact] = reviews[len(contacts)]
+    for review in reviews:
+        while (contact := Customer(twilio).contact) in contacts:
+            pass
+        contacts[contact] = review
     done = 0
     with ThreadPoolExecutor(customers) as pool:
         try:

@@ -26,12 +26,16 @@ def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str
         yield from _begun_too_early(connection, kept_for)
 
 
+_IS_LEGACY = Review.conversation_id == sa.literal("legacy-").concat(sa.cast(Review.id, sa.Text))
+"""A review of an earlier program, as it is called when its database is adopted."""
+
+
 def _without_log(connection: Connection) -> Iterator[str]:
     """Find rows that no message of the log accounts for; reviews from before the log are fine."""
     logged = sa.select(LoggedMessage.message_sid)
     for review_id in connection.scalars(
         sa.select(Review.id).where(
-            ~Review.conversation_id.startswith("legacy-"),
+            ~_IS_LEGACY,
             ~logged.where(LoggedMessage.conversation_id == Review.conversation_id).exists(),
         )
     ):
@@ -98,7 +102,7 @@ def _unknown_statuses(connection: Connection) -> Iterator[str]:
     for review_id in connection.scalars(
         sa.select(Review.id).where(
             Review.status.not_in([PENDING, *STATUSES]),
-            ~Review.conversation_id.startswith("legacy-"),
+            ~_IS_LEGACY,
         )
     ):
         yield f"review {review_id} has a status that there is not"
@@ -109,6 +113,7 @@ def _doubled(connection: Connection) -> Iterator[str]:
     for what, column in (
         ("message", LoggedMessage.message_sid),
         ("a review of conversation", Review.conversation_id),
+        ("a row of conversation", UnfinishedConversation.conversation_id),
     ):
         doubled = sa.select(column).group_by(column).having(sa.func.count() > 1)
         for id_ in connection.scalars(doubled):
@@ -117,7 +122,7 @@ def _doubled(connection: Connection) -> Iterator[str]:
 
 def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[str]:
     """Find conversations that began while another of the same contact could still have gone on."""
-    newer, before = aliased(LoggedMessage), aliased(LoggedMessage)
+    newer, before, last = (aliased(LoggedMessage) for _ in range(3))
     latest_before = (
         sa.select(LoggedMessage.message_sid)
         .where(
@@ -136,7 +141,7 @@ def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[st
             newer.position == 1,
             newer.erased_at.is_(None),
             before.erased_at.is_(None),
-            ~before.finished,
+            ~sa.exists().where(last.conversation_id == before.conversation_id, last.finished),
         )
     )
     for conversation_id, began, touched in connection.execute(pairs):

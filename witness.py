@@ -92,7 +92,7 @@ class Witness:
         for sid, answers in self.answers.items():
             told = {answer for answer in answers if answer is not None and answer != APOLOGY}
             if sid not in replies:
-                if told - {""}:
+                if told:
                     yield f"message {sid} was answered and is not in the log"
             elif answers and all(answer == APOLOGY for answer in answers):
                 yield f"message {sid} was answered with the apology and is in the log"

@@ -34,12 +34,15 @@ def insist_on_known(
             parser.error(f"nothing has {word!r} in its name")
 
 
-def publish(part: str, command: str, figures: Mapping[str, int | str]) -> None:
-    """Keep the counts of a campaign that has just run clean, in place of its last ones."""
+def publish(part: str, command: str, figures: Mapping[str, int | str], tried: str) -> None:
+    """Keep the counts of a campaign that has just run clean, in place of its last ones.
+
+    `tried` is what `version` said when it began; a tree that is another now is said to be.
+    """
     counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
     counts[part] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "version": version(),
+        "version": tried if version() == tried else f"{tried}-changed",
         "command": command,
         "figures": dict(figures),
     }
@@ -48,7 +51,7 @@ def publish(part: str, command: str, figures: Mapping[str, int | str]) -> None:
 
 
 def version() -> str:
-    """Name the commit that was run; a changed working tree, but for these counts, is said to be."""
+    """Name the commit that is here; a changed working tree, but for these counts, is said to be."""
     written_here = [f":!{file.relative_to(ROOT).as_posix()}" for file in (COUNTS, PAGE)]
     commit = _git("rev-parse", "--short=10", "HEAD")
     return f"{commit}-dirty" if _git("status", "--porcelain", "--", ".", *written_here) else commit

@@ -37,7 +37,7 @@ ALLOWED = {
     "stores": "models database conversation only_process message_log redis_client",
     "recorder": "conversation database stores reviews message_log entry waiting_room",
     "collector": "conversation database schema stores recorder entry waiting_room",
-    "replayed": "conversation message_log",
+    "replayed": "conversation message_log reviews",
     "whole_log": "message_log models replayed reviews whatsapp",
     "checker": "models database schema message_log replayed settings whatsapp whole_log witness",
     "signature": "",

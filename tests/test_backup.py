@@ -37,10 +37,12 @@ def fill(file: Path, product: str, rows: int) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(
             "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < ?)"
-            " INSERT INTO reviews (contact_number, user_name, product_name, product_review,"
-            " conversation_id, created_at, updated_at) SELECT '+1', 'Ana', ?, hex(zeroblob(500)),"
-            " 'legacy-' || ? || n, t, t FROM k, (SELECT '2026-01-01 00:00:00.000000' AS t)",
-            (rows, product, product),
+            " INSERT INTO reviews (id, contact_number, user_name, product_name, product_review,"
+            " conversation_id, created_at, updated_at) SELECT last + n, '+1', 'Ana', ?,"
+            " hex(zeroblob(500)), 'legacy-' || (last + n), t, t"
+            " FROM k, (SELECT '2026-01-01 00:00:00.000000' AS t),"
+            " (SELECT coalesce(max(id), 0) AS last FROM reviews)",
+            (rows, product),
         )
 
 

@@ -122,6 +122,11 @@ UNREADABLE = "conversation SMana1 can't be read: "
         (NEW_REVIEW.format("SMbo1"), "conversation SMbo1 is unfinished, and has review 2"),
         (NEW_REVIEW.format("SMnew"), "review 2 has no messages in the log"),
         (f"UPDATE reviews SET conversation_id = 'SMnew' {OF_ANA}", "conversation SMana1 is fin"),
+        (
+            "UPDATE reviews SET search_text = ''",
+            "conversation SMana1 has a review 1 that a search does not find by its words",
+        ),
+        (NEW_REVIEW.format("legacy-9"), "review 2 has no messages in the log"),
         # messages
         (
             "UPDATE messages SET reply = 'tampered' WHERE message_sid = 'SMana2'",
@@ -193,6 +198,16 @@ UNREADABLE = "conversation SMana1 can't be read: "
         (
             f"UPDATE conversations SET updated_at = '2026-01-01 00:00:00.000000' {OF_BO}",
             "conversation SMbo1 has a row among conversations with another time than the log's end",
+        ),
+        (
+            "INSERT INTO conversations SELECT '+1', conversation_id, state, product_name,"
+            " user_name, position, updated_at FROM conversations",
+            "a row of conversation SMbo1 is there more than once",
+        ),
+        (
+            f"INSERT INTO conversations SELECT '{ANA}', 'SMana1', 'START', '', '', 5, received_at"
+            " FROM messages WHERE message_sid = 'SMana5'",
+            "conversation SMana1 is finished, and has a row among conversations",
         ),
         # whatever it takes
         (f"UPDATE messages SET conversation_id = '' {OF_ANA}", "conversation  was not opened by"),

@@ -169,7 +169,7 @@ def keep_legacy_reviews(client: TestClient, *contacts: str) -> None:
     then = utc_now() - timedelta(days=400)
     text = {"user_name": WORDS[1], "product_name": WORDS[0], "product_review": WORDS[2]}
     with database_of(client).write() as connection:
-        for number, contact in enumerate(contacts):
+        for number, contact in enumerate(contacts, 1):
             old = {"contact_number": contact, "conversation_id": f"legacy-{number}", **text}
             connection.execute(sa.insert(Review).values(**old, created_at=then, updated_at=then))
 

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from checker import check
 from database import open_database
 from simulator import NotAnswered, Simulator, message_form
 from terminal import read_examples
+from tests.faults.aftermath import insist_on_exactly
 from tests.faults.load import ForgetfulTwilio, Review
-from tests.servers import Uvicorn, ask, serve
+from tests.servers import Uvicorn, serve
 from witness import Witness
 
 CUSTOMERS_AT_ONCE = 20
@@ -42,60 +42,39 @@ def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> tuple[dict[str, 
     return written, twilio.witness
 
 
-def insist_on_exactly(
-    written: dict[str, Review], witness: Witness, server: Uvicorn, url: str
-) -> None:
-    """Compare list and log with what was written and told: all deliveries of a message alike."""
-    assert all(len({*told} - {None}) == 1 for told in witness.answers.values())
-    listed = ask(f"{server.base_url}/api/reviews").json()
-    found = Counter(
-        (r["contact_number"], r["product_name"], r["user_name"], r["product_review"])
-        for r in listed
-    )
-    assert found == Counter(
-        (contact, r["product"].strip(), r["name"].strip(), r["review"].strip())
-        for contact, r in written.items()
-    )
-    assert {r["status"] for r in listed} == {"read"}
-    database = open_database(url)
-    assert check(database, witness=witness).problems == []
-    database.close()
-
-
 def test_every_review_is_recorded_once_by_two_workers(
     tmp_path: Path, postgres_url: str, reviews: list[dict[str, str]]
 ) -> None:
     environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "database"}
     with serve(tmp_path / "log", workers=2, **environment) as server:
-        insist_on_exactly(*play_all(server, reviews), server, postgres_url)
+        written, witness = play_all(server, reviews)
+    insist_on_exactly(written.items(), postgres_url, witness)
+    assert all(len({*told} - {None}) == 1 for told in witness.answers.values())
 
 
 def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:
     """SIGTERM: what was asked is answered, and what was answered is on disk."""
-    answered: list[str] = []
+    witness = Witness()
     with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as server:
         enough = threading.Event()
 
         def write_on(contact: str) -> None:
             with httpx.Client(base_url=server.base_url, timeout=15, trust_env=False) as client:
-                twilio = Simulator(client)
+                twilio = Simulator(client, witness=witness)
                 while True:
-                    form = message_form(contact, "Again")
                     try:
-                        twilio.deliver(form)
+                        twilio.deliver(message_form(contact, "Again"))
                     except NotAnswered:  # no connection any more
                         return
-                    answered.append(form["MessageSid"])
-                    if len(answered) > 50:
+                    if len(witness.answers) > 50:
                         enough.set()
 
         with ThreadPoolExecutor(8) as customers:
-            for n in range(8):
-                customers.submit(write_on, f"+1555000000{n}")
+            writing = [customers.submit(write_on, f"+1555000000{n}") for n in range(8)]
             assert enough.wait(30)
             assert server.stop() in {0, -signal.SIGTERM}
+            for each in writing:
+                each.result()
     database = open_database(sqlite_url)
-    findings = check(database)
+    assert check(database, witness=witness).problems == []
     database.close()
-    assert findings.problems == []
-    assert findings.messages >= len(answered)

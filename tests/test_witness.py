@@ -52,7 +52,7 @@ def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: S
         ({"SM9": [None]}, None),
         ({"SM9": [APOLOGY]}, None),
         ({"SM9": [None, APOLOGY]}, None),
-        ({"SM9": [""]}, None),
+        ({"SM9": [""]}, "message SM9 was answered and is not in the log"),
         ({"SM1": [GREETING, None, GREETING]}, None),
         ({"SM1": [APOLOGY, GREETING]}, None),
         ({"SM1": [None]}, None),
@@ -120,6 +120,23 @@ def begin_anew(database: Database, after: timedelta) -> list[str]:
         connection.execute(sa.text("DELETE FROM conversations"))
     assert check(database).problems == []
     return check(database, kept_for=timedelta(days=1)).problems
+
+
+@pytest.mark.usefixtures("twilio")
+def test_clocks_that_differ_by_less_than_a_second_are_no_problem(database: Database) -> None:
+    """Ana begins anew on a host whose clock is late: before her review, and after her name."""
+    tenth = timedelta(seconds=0.1)
+    with database.write() as connection:
+        connection.execute(sa.text("DELETE FROM conversations"))
+        for sid, before_now in {"SM1": 9, "SM2": 8, "SM3": 7, "SM4": 1, "SM5": 6}.items():
+            connection.execute(
+                sa.update(LoggedMessage)
+                .where(LoggedMessage.message_sid == sid)
+                .values(contact_number=ANA, received_at=utc_now() - before_now * tenth)
+            )
+        finished = sa.select(LoggedMessage.received_at).where(LoggedMessage.message_sid == "SM4")
+        connection.execute(sa.update(Review).values(created_at=finished.scalar_subquery()))
+    assert check(database, kept_for=timedelta(days=1)).problems == []
 
 
 @pytest.mark.usefixtures("twilio")

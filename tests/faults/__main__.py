@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from terminal import read_examples
-from tests.campaign import insist_on_known, publish
+from tests.campaign import insist_on_known, publish, version
 from tests.databases import Postgres, Valkey, migrated
 from tests.faults import cuts, databases, workers
 
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     parser.add_argument("names", nargs="*", help="only faults with one of these in their name")
     options = parser.parse_args()
+    tried = version() if options.publish else ""
     insist_on_known(parser, options.names, FAULTS)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         with closing(Grounds(Path(folder))) as grounds:
@@ -100,7 +101,7 @@ def main() -> None:
                 sys.stdout.write(f"{name}: {told}; {time.monotonic() - began:.0f} s\n")
                 sys.stdout.flush()
                 if options.publish:
-                    publish(name, f'python -m tests.faults "{name}"', counts)
+                    publish(name, f'python -m tests.faults "{name}"', counts, tried)
 
 
 if __name__ == "__main__":

@@ -182,5 +182,5 @@ class Load:
                 return
             contact = f"+1555{number:02}{nth // 2:05}"
             review = self._reviews[(number + CUSTOMERS * nth) % len(self._reviews)]
-            ForgetfulTwilio(self._twilio, contact, seed=nth).play(review)
+            ForgetfulTwilio(self._twilio, contact, seed=CUSTOMERS * nth + number).play(review)
             self.written.append((contact, review))

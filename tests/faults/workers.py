@@ -60,7 +60,7 @@ def restart_in_turn(
     """Replace one server of two by a new one, again and again: SIGTERM while it is being asked.
 
     A server may close a connection that it has read nothing from; that request is delivered again,
-    as a balancer does. What it has read it must answer.
+    as a balancer does. What it has recorded it must answer, and nobody is apologised to.
     """
     logs: dict[int, Path] = {}
     with ExitStack() as running:
@@ -110,8 +110,6 @@ def frozen_holding(
 ) -> Iterator[set[tuple[int, str]]]:
     """Stop a server amid a transaction; yield its session. The balancer sends it nothing."""
     held: set[tuple[int, str]] = set()
-    load.line.servers.remove(server)
-    load.line.servers.append(server)
     for _ in range(50):
         load.wait_for(1)
         server.process.send_signal(signal.SIGSTOP)

@@ -14,10 +14,8 @@ from fastapi.testclient import TestClient
 
 from main import create_app
 from settings import Settings
-from tests.campaign import above_zero, publish
+from tests.campaign import above_zero, publish, version
 from tests.databases import Postgres
-from tests.hostile.bodies import KEY, Siege, production, send_batch
-from tests.hostile.described import MODES, ask, operations
 
 BATCH = 500
 """After so many bodies the database is compared with the answers."""
@@ -25,6 +23,10 @@ BATCH = 500
 
 def besiege(running: ExitStack, count: int) -> Counter[str]:
     """Send so many bodies, and a tenth as many requests made from the description."""
+    # These need Hypothesis and Schemathesis, which a look at the options can do without.
+    from tests.hostile.bodies import KEY, Siege, production, send_batch
+    from tests.hostile.described import MODES, ask, operations
+
     folder = running.enter_context(tempfile.TemporaryDirectory())
     postgres = Postgres().start()
     running.callback(postgres.close)
@@ -58,11 +60,14 @@ def main() -> None:
     parser.add_argument("--bodies", type=above_zero, default=20_000, metavar="N", help="how many")
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     options = parser.parse_args()
+    tried = version() if options.publish else ""
     with ExitStack() as running:
         counts = besiege(running, options.bodies)
     say(", ".join(f"{number:,} {what}" for what, number in counts.items()) + ": nothing broke")
     if options.publish:
-        publish("hostile input", f"python -m tests.hostile --bodies {options.bodies}", counts)
+        publish(
+            "hostile input", f"python -m tests.hostile --bodies {options.bodies}", counts, tried
+        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.campaign import above_zero, publish
+from tests.campaign import above_zero, publish, version
 from tests.simulation.playing import open_theatre, play, play_one, replay, stage
 from tests.simulation.schedule import Outcome
 from tests.simulation.shrink import shrink, without_calm_end
@@ -75,6 +75,7 @@ def main() -> int:
 
 def play_all(options: argparse.Namespace, folder: Path) -> int:
     """Play the schedules in processes; return the exit code."""
+    tried = version() if options.publish else ""
     end = options.seed + options.schedules
     parts = [range(first, min(first + AT_ONCE, end)) for first in range(options.seed, end, AT_ONCE)]
     counts: Counter[str] = Counter()
@@ -95,7 +96,7 @@ def play_all(options: argparse.Namespace, folder: Path) -> int:
     say(", ".join(f"{number:,} {what}" for what, number in counts.items()) + ": none fails")
     if options.publish:
         command = f"python -m tests.simulation --schedules {options.schedules}"
-        publish("virtual time", f"{command} --seed {options.seed}", counts)
+        publish("virtual time", f"{command} --seed {options.seed}", counts, tried)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.campaign import above_zero, publish
+from tests.campaign import above_zero, publish, version
 from tests.databases import migrated
 from tests.system_calls.calls import combinations, count_strikes, is_possible
 
@@ -20,6 +20,7 @@ def main() -> None:
     )
     parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
     options = parser.parse_args()
+    tried = version() if options.publish else ""
     if not is_possible():
         sys.exit("strace is not installed, or may not trace.")
     counts: Counter[str] = Counter()
@@ -42,7 +43,7 @@ def main() -> None:
     sys.stdout.write(f"{counts.total()} in all\n")
     if options.publish:
         figures = {"faults at a system call": counts.total(), **+counts}
-        publish("system calls", "python -m tests.system_calls", figures)
+        publish("system calls", "python -m tests.system_calls", figures, tried)
 
 
 if __name__ == "__main__":
