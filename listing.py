@@ -4,8 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
-from operator import attrgetter
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -124,29 +123,36 @@ def find(database: Database, review_id: int) -> Row[Any] | None:
         return connection.execute(sa.select(*LISTED).where(Review.id == review_id)).first()
 
 
-MOST_CHANGED = 100
+MOST_NEWS = 100
 
 
-def changed(
+@dataclass(frozen=True, slots=True)
+class News:
+    """Reviews that were finished, the newest first, and others that have changed."""
+
+    arrived: Sequence[Row[Any]]
+    changed: Sequence[Row[Any]]
+
+
+def news(
     database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
-) -> Sequence[Row[Any]]:
+) -> News:
     """Read what was finished since then, and what of the reviews with these ids has changed.
 
-    The oldest first; of more than MOST_CHANGED arrivals the newest. The filter is for arrivals:
-    what is shown already may fit it no longer, and is not to go on telling an old status. Each
-    half has its index, and none that every status would have to be written to.
+    Of more than MOST_NEWS arrivals the newest. The filter is for what arrives, also by a status of
+    the last day: what is shown already may fit it no longer, and is not to go on telling an old
+    status. Each part has its index, and none that every status would have to be written to.
     """
-    arrived = (
-        chosen.narrow(sa.select(*LISTED).where(Review.created_at >= since))
-        .order_by(Review.created_at.desc(), Review.id.desc())
-        .limit(MOST_CHANGED)
-    )
-    has_changed = (Review.id.in_(shown), Review.updated_at >= since)
-    rows = {}
+    arrived = sa.select(*LISTED).where(Review.created_at >= since)
+    arrived = arrived.order_by(Review.created_at.desc(), Review.id.desc()).limit(MOST_NEWS)
+    has_changed = sa.select(*LISTED).where(Review.updated_at >= since)
+    of_the_last_day = Review.created_at >= since - timedelta(days=1)
     with database.read() as connection:
-        for query in (arrived, sa.select(*LISTED).where(*has_changed)):
-            rows.update({row.id: row for row in connection.execute(query)})
-    return sorted(rows.values(), key=attrgetter("created_at", "id"))
+        changed = [*connection.execute(has_changed.where(Review.id.in_(shown)))]
+        if chosen.status is not None:
+            has_come = chosen.narrow(has_changed.where(of_the_last_day)).limit(MOST_NEWS)
+            changed += connection.execute(has_come)
+        return News(connection.execute(chosen.narrow(arrived)).all(), changed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,20 @@ Nothing is remembered between streams: see docs/decisions/0018-*.md.
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import StreamingResponse
-from sqlalchemy.engine import Row
 
 import listing
 from access import require_owner
 from api_filters import Chosen, Time
 from database import utc_now
+from listing import MOST_NEWS, News
 from pages import HEADERS, write
 from services import Here, in_time
 
@@ -44,41 +45,48 @@ async def follow(
     now = utc_now()
     caught_up = max(now - MOST_CAUGHT_UP, min(last or now, now))
 
-    async def read(since: datetime) -> Sequence[Row[Any]]:
-        return await in_time(listing.changed, here.database, since - READ_AGAIN, ids, chosen)
+    async def read(since: datetime) -> News:
+        return await in_time(listing.news, here.database, since - READ_AGAIN, ids, chosen)
 
     first = await read(caught_up)  # before the status is sent: a database that is away is a 503
     return StreamingResponse(
-        _tell(first, read),
+        _tell(first, now, read),
         media_type="text/event-stream",
         headers={**HEADERS, "X-Accel-Buffering": "no"},  # for nginx, which would wait for more
     )
 
 
 async def _tell(
-    rows: Sequence[Row[Any]], read: Callable[[datetime], Awaitable[Sequence[Row[Any]]]]
+    news: News, read_at: datetime, read: Callable[[datetime], Awaitable[News]]
 ) -> AsyncIterator[str]:
+    """Tell news and read on. `read_at` is when a reading began: the next one goes back to there."""
     told: dict[int, datetime] = {}
     end = time.monotonic() + STREAM_SECONDS
     while True:
-        for row in rows:
+        if len(news.arrived) == MOST_NEWS and told.keys().isdisjoint(
+            row.id for row in news.arrived
+        ):
+            yield _event("many", read_at)  # some of those before them may never have been told
+        for row in sorted((*news.arrived, *news.changed), key=attrgetter("created_at", "id")):
             if told.get(row.id) != row.updated_at:
                 told[row.id] = row.updated_at
                 card = write("event.html", review=row)
-                yield _event("review", id=row.id, product=row.product_name, card=card)
+                yield _event("review", read_at, id=row.id, product=row.product_name, card=card)
         if time.monotonic() >= end or _is_ending():
             break
         await anyio.sleep(EVERY_SECONDS)
+        now = utc_now()
         try:
-            rows = await read(utc_now())
+            news = await read(read_at)
         except HTTPException:
-            yield _event("away")
+            yield _event("away", read_at)
             return
-    yield _event("end")
+        read_at = now
+    yield _event("end", read_at)
 
 
-def _event(name: str, **values: Any) -> str:
-    return f"id: {utc_now().isoformat()}\nevent: {name}\ndata: {json.dumps(values)}\n\n"
+def _event(name: str, read_at: datetime, **values: Any) -> str:
+    return f"id: {read_at.isoformat()}\nevent: {name}\ndata: {json.dumps(values)}\n\n"
 
 
 def _is_ending() -> bool:

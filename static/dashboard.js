@@ -10,7 +10,7 @@ const cards = () => [...document.querySelectorAll("#cards > .card")];
 // Times
 
 const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
-const inWords = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const inWords = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 
 function tellTimes() {
   for (const time of document.querySelectorAll("#list time")) {
@@ -25,6 +25,7 @@ function tellTimes() {
 // Search
 
 let typing, asked;
+let searched = location.search;
 
 function address() {
   const filled = [...new FormData(form)].filter(([, value]) => value);
@@ -32,7 +33,10 @@ function address() {
   return query ? `./?${query}` : "./";
 }
 
-// Says whether the list is now what the server answered; a later search takes over from this one.
+/**
+ * Put what the server answers into the list; say whether there is any use in listening then: not
+ * where it refuses, and not where a later search has taken over from this one.
+ */
 async function load(url) {
   asked?.abort();
   asked = new AbortController();
@@ -46,16 +50,20 @@ async function load(url) {
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const found = page.getElementById("list");
     if (found) {
+      const hadFocus = list().contains(document.activeElement);
       list().replaceWith(found);
+      if (hadFocus) found.focus();
       replaceFigures(page);
       tellTimes();
       return true;
     }
     complain(page.querySelector(".notice p")?.textContent ?? `Error ${response.status}`);
+    return response.status >= 500;
   } catch (error) {
-    if (error.name !== "AbortError") complain("The server cannot be reached.");
+    if (error.name === "AbortError") return false;
+    complain("The server cannot be reached.");
+    return true;
   }
-  return false;
 }
 
 function replaceFigures(page) {
@@ -77,10 +85,12 @@ async function search(goesOn = false) {
   const url = address();
   if (goesOn || new URL(url, location).href === location.href) history.replaceState(null, "", url);
   else history.pushState(null, "", url);
+  searched = location.search;
+  silence(); // what comes now may not be what these filters leave
   if (!(await load(url))) return;
-  const count = cards().length;
-  news.textContent = count ? `${count} reviews shown` : "No review is like this";
-  listen(); // for what these filters leave
+  if (list().querySelector(".trouble")) news.textContent = "";
+  else news.textContent = cards().length ? `${cards().length} shown` : "No review is like this";
+  listen();
 }
 
 let isTypingOn = false;
@@ -100,36 +110,43 @@ form.addEventListener("submit", (event) => {
   clearTimeout(typing);
   search(isTypingOn);
 });
-addEventListener("popstate", () => location.reload()); // to the form and the list of then
+addEventListener("popstate", () => {
+  if (location.search !== searched) location.reload(); // to the form and the list of then
+});
 
 // News
 
-let source, opening, ended, announcing, refreshing;
+let source, opening, announcing, refreshing;
 let last = live.dataset.last;
+let heardAt = new Date(last);
 let figuresAt = 0;
 const arrived = [];
 const MOST_CARDS = 200;
+const TOLD_AGAIN = 4 * 60_000; // the server goes back by five minutes
 
 function listen() {
-  source?.close();
-  clearTimeout(opening);
+  silence();
   if (document.hidden) return; // a browser has few connections to a server, for all its tabs
   const query = new URLSearchParams(address().slice(3));
   query.set("shown", cards().map((card) => card.dataset.id).join(","));
   query.set("last", last);
   source = new EventSource(`events?${query}`);
   source.addEventListener("open", () => {
-    const hasSlept = ended && Date.now() - ended > 4 * 60_000; // longer than is told again
-    if (hasSlept || list().querySelector(".trouble")) load(address());
-    ended = undefined;
+    const hasMissed = Date.now() - heardAt > TOLD_AGAIN;
+    if (hasMissed || list().querySelector(".trouble")) load(address());
+    heardAt = Date.now();
     say("Live", true);
   });
   source.addEventListener("review", (event) => {
-    last = event.lastEventId;
+    hear(event);
     show(JSON.parse(event.data));
   });
+  source.addEventListener("many", (event) => {
+    hear(event);
+    load(address());
+  });
   source.addEventListener("end", (event) => {
-    last = event.lastEventId;
+    hear(event);
     again(100);
   });
   source.addEventListener("away", () => {
@@ -139,21 +156,31 @@ function listen() {
   source.addEventListener("error", () => {
     say("Not connected", false);
     again(3000);
+    askWhy();
   });
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) {
-    source?.close();
-    ended ??= Date.now();
-  }
-  listen();
-});
+document.addEventListener("visibilitychange", listen);
+
+function hear(event) {
+  last = event.lastEventId;
+  heardAt = Date.now();
+}
+
+function silence() {
+  source?.close();
+  clearTimeout(opening);
+}
 
 function again(milliseconds) {
   source.close();
-  ended ??= Date.now();
   opening = setTimeout(listen, milliseconds);
+}
+
+// A stream that is refused does not say why; a page that is leads to the login.
+async function askWhy() {
+  const response = await fetch(address()).catch(() => undefined);
+  if (response?.redirected) location.reload();
 }
 
 function say(words, on) {
@@ -167,6 +194,7 @@ function show({ id, product, card: html }) {
   holder.innerHTML = html.trim();
   const card = holder.content.firstElementChild;
   const old = document.getElementById(card.id);
+  if (old?.dataset.version === card.dataset.version) return; // told again, to be sure
   if (old) {
     replace(old, card);
   } else if (!document.getElementById("cards") || cards().length >= MOST_CARDS) {
@@ -219,6 +247,12 @@ async function refreshFigures() {
     // The next arrival tries again.
   }
 }
+
+// A link to this page, or its reload, should not say once more what was erased.
+const here = new URL(location);
+here.searchParams.delete("erased");
+history.replaceState(null, "", here);
+searched = here.search;
 
 tellTimes();
 setInterval(tellTimes, 30_000);

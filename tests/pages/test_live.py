@@ -112,9 +112,43 @@ def test_a_stream_tells_each_version_once_and_what_was_committed_late(
     monkeypatch.setattr(live, "STREAM_SECONDS", 0.3)
     monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
     first = record(database_of(client), at=ago(1))
-    changed = changing(listing.changed, 2, lambda: record(database_of(client), at=ago(20)))
-    monkeypatch.setattr(listing, "changed", changed)
+    late = changing(listing.news, 2, lambda: record(database_of(client), at=ago(20)))
+    monkeypatch.setattr(listing, "news", late)
     assert told(client) == [first, first + 1]
+
+
+def test_a_stream_that_stood_still_tells_what_came_meanwhile(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STREAM_SECONDS", 0.01)
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    moments = iter([ago(60), utc_now()])
+    monkeypatch.setattr(live, "utc_now", lambda: next(moments))
+    meanwhile = changing(listing.news, 2, lambda: record(database_of(client), at=ago(45)))
+    monkeypatch.setattr(listing, "news", meanwhile)
+    assert told(client) == [1]
+
+
+def test_after_more_than_can_be_told_the_page_is_to_load_its_list_anew(client: TestClient) -> None:
+    database = database_of(client)
+    for _ in range(listing.MOST_NEWS - 1):
+        record(database, at=ago(2))
+    assert [name for name, _ in events(client)].count("many") == 0
+    for _ in range(2):
+        record(database, at=ago(1))
+    assert [name for name, _ in events(client)].count("many") == 1
+
+
+def test_a_review_that_comes_to_fit_by_its_status_is_told(client: TestClient) -> None:
+    database = database_of(client)
+    number, _ = (record(database, at=ago(5000), status="sent") for _ in range(2))
+    record(database, at=ago(100_000), status="failed")
+    assert told(client, "status=failed") == []
+    with database.write() as connection:
+        changes = {"status": "failed", "updated_at": utc_now()}
+        connection.execute(sa.update(Review).where(Review.id != number + 1).values(changes))
+    assert told(client, "status=failed") == [number]
+    assert told(client, "status=failed&q=nothing") == []
 
 
 def changing(read: Callable[..., Any], at_call: int, change: Callable[[], Any]) -> Any:
@@ -137,7 +171,7 @@ def test_a_database_that_goes_away_ends_the_stream_with_a_word(
 
     monkeypatch.setattr(live, "STREAM_SECONDS", 5.0)
     monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(listing, "changed", changing(listing.changed, 2, away))
+    monkeypatch.setattr(listing, "news", changing(listing.news, 2, away))
     assert events(client) == [("away", {})]
 
 
