@@ -97,7 +97,7 @@ async def require_owner(request: Request, keys: GivenKeys) -> None:
     Raises 401 or 429.
     """
     access = access_of(request)
-    if _is_at_the_machine(access, request):
+    if is_at_the_machine(access, request):
         return
     if has_logged_in(access, request):
         return
@@ -124,7 +124,7 @@ async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
 
 async def require_this_machine(request: Request) -> None:
     """Hide what is for who sits at a developer's machine, key or no key. Raises 404."""
-    if not _is_at_the_machine(access_of(request), request):
+    if not is_at_the_machine(access_of(request), request):
         raise HTTPException(404)
 
 
@@ -190,7 +190,7 @@ def _address(request: Request) -> str:
     return address.exploded[:19]
 
 
-def _is_at_the_machine(access: Access, request: Request) -> bool:
+def is_at_the_machine(access: Access, request: Request) -> bool:
     """Say whether a developer asks who sits at the machine of a local installation."""
     return access.is_local and _is_this_machine(request)
 

@@ -1,6 +1,8 @@
 """`/openapi.json`, `/docs` and `/redoc` as FastAPI has them, from files of our own."""
 
-from fastapi import APIRouter, Depends, Request
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -13,7 +15,29 @@ ICON = "static/icon.svg"
 SWAGGER = "static/vendor/swagger-ui-5.35.0"
 REDOC = "static/vendor/redoc-2.5.4"
 
-static_files = StaticFiles(directory=FOLDER / "static")
+POLICY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
+        " img-src 'self' data:; connect-src 'self'; font-src 'self'; worker-src blob:;"
+        " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+"""Files of ours alone, and nobody's frame; both pages begin by a script in the page itself."""
+
+
+class Files(StaticFiles):
+    """Files that a browser asks for anew each time, and gets where they are others (their ETag).
+
+    Modules of two versions, one from its cache, would not fit together.
+    """
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+static_files = Files(directory=FOLDER / "static")
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner_when_local)])
 
 
@@ -24,21 +48,25 @@ async def openapi(request: Request) -> JSONResponse:
 
 @router.get("/docs")
 async def swagger() -> HTMLResponse:
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         title="WhatsApp review collector",
         openapi_url="openapi.json",
         swagger_js_url=f"{SWAGGER}/swagger-ui-bundle.js",
         swagger_css_url=f"{SWAGGER}/swagger-ui.css",
         swagger_favicon_url=ICON,
     )
+    page.headers.update(POLICY)
+    return page
 
 
 @router.get("/redoc")
 async def redoc() -> HTMLResponse:
-    return get_redoc_html(
+    page = get_redoc_html(
         title="WhatsApp review collector",
         openapi_url="openapi.json",
         redoc_js_url=f"{REDOC}/redoc.standalone.js",
         redoc_favicon_url=ICON,
         with_google_fonts=False,
     )
+    page.headers.update(POLICY)
+    return page

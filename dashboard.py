@@ -42,27 +42,26 @@ async def show_reviews(
     after = read_cursor(cursor, chosen) if cursor else None
     now = utc_now()
     rows = await in_time(listing.page, here.database, after, CARDS + 1, chosen)
-    asked = {name: request.query_params.get(name, "") for name in FILTERS}
-    query = urlencode({name: value for name, value in asked.items() if value})
     figures = None
     if chosen == EVERYTHING and after is None:
         figures = await in_time(funnel.read, here.database)
-    older = ""
+    asked = {name: value for name in FILTERS if (value := request.query_params.get(name))}
+    older = {}
     if len(rows) > CARDS:
         rows = rows[:CARDS]
-        older = urlencode({"cursor": str(Cursor.after(rows[-1], chosen))})
+        older = {**asked, "cursor": str(Cursor.after(rows[-1], chosen))}
     return page(
         request,
         "dashboard.html",
         now=now,
         figures=figures,
         reviews=rows,
-        asked=asked,
-        is_day={name: _is_day(asked[name]) for name in ("since", "until")},
+        asked=dict.fromkeys(FILTERS, "") | asked,
+        is_day={name: _is_day(asked.get(name, "")) for name in ("since", "until")},
         statuses=(PENDING, *STATUSES),
         filtered=chosen != EVERYTHING,
-        query=query,
-        older="&".join(filter(None, [query, older])) if older else "",
+        query=urlencode(asked),
+        older=urlencode(older),
         is_first=after is None,
         erased=erased,
     )

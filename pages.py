@@ -1,8 +1,6 @@
 """How pages for people are written: templates, what a browser may do with them, their errors."""
 
-import hashlib
 from collections.abc import Callable, Coroutine
-from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 import delivery
-from access import access_of, has_logged_in
+from access import access_of, has_logged_in, is_at_the_machine
 from settings import FOLDER
 
 POLICY = (
@@ -28,12 +26,6 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # with less, a browser would not name its Origin in a form
     "Cache-Control": "no-store",  # or the back button shows reviews after the logout
 }
-
-
-@cache
-def _version(name: str) -> str:
-    """Tell a file below static/ from what it was in another version of this program."""
-    return hashlib.sha256(FOLDER.joinpath("static", name).read_bytes()).hexdigest()[:8]
 
 
 _templates = Environment(
@@ -54,7 +46,6 @@ def duration(seconds: float) -> str:
 
 
 _templates.filters.update(masked=delivery.masked, delivery=delivery.told, duration=duration)
-_templates.globals.update(version=_version)
 
 
 def write(name: str, **values: Any) -> str:
@@ -63,12 +54,11 @@ def write(name: str, **values: Any) -> str:
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Answer with a template; it also gets `home`, the way from this page to the first one."""
+    """Answer with a template; it also gets `home`, the way to the first page, and who asks."""
     access = access_of(request)
     logged_in = has_logged_in(access, request)
-    html = write(
-        name, home=home_from(request), logged_in=logged_in, is_local=access.is_local, **values
-    )
+    sits_here = is_at_the_machine(access, request)
+    html = write(name, home=home_from(request), logged_in=logged_in, sits_here=sits_here, **values)
     return HTMLResponse(html, status)
 
 

@@ -39,14 +39,16 @@ _threads = CapacityLimiter(8)
 @router.get("")
 async def show_phone(request: Request) -> HTMLResponse:
     settings: Settings = request.app.state.settings
-    page = pages.write(
+    page = pages.page(
+        request,
         "phone.html",
         store=settings.conversation_store,
         database=name_of(settings.database_url),
         is_checked=bool(services_of(request).twilio.auth_tokens),
         states=[state.value for state in State],
     )
-    return HTMLResponse(page, headers=pages.HEADERS)
+    page.headers.update(pages.HEADERS)
+    return page
 
 
 Sid = Annotated[str, Field(pattern="^(SM|MM)[0-9a-f]{32}$")]

@@ -61,11 +61,8 @@ def read_records(store: Store, contact: str) -> dict[str, Any]:
         if contact in held.conversations:
             conversation = held.conversations[contact]
             state = conversation.state if conversation else State.START
-        tables = {
-            name: [*held.connection.execute(query, {"contact": contact}).mappings()]
-            for name, query in _TABLES.items()
-        }
-    return {
-        "state": state,
-        "tables": {name: [dict(row) for row in rows] for name, rows in tables.items()},
-    }
+        tables = {}
+        for name, query in _TABLES.items():
+            rows = held.connection.execute(query, {"contact": contact}).mappings()
+            tables[name] = [dict(row) for row in rows]
+    return {"state": state, "tables": tables}

@@ -20,7 +20,7 @@ const TOLD = {
 };
 
 const at = (id) => document.getElementById(id);
-const { store, checked } = document.body.dataset;
+const { store, checked } = at("phone").dataset;
 const say = at("say");
 let conversation;
 

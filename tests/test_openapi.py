@@ -129,3 +129,20 @@ def test_an_outage_is_described(make_client: MakeClient) -> None:
             data = form if method == "POST" else None
             assert client.request(method, address, data=data).status_code == 503, path
             assert "503" in operation(method, path)["responses"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_pages_that_show_it_may_load_files_of_ours_and_be_in_no_frame(
+    local: TestClient, path: str
+) -> None:
+    policy = local.get(path).headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self' ")
+    assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
+
+
+def test_a_browser_asks_anew_for_the_files_of_pages(local: TestClient) -> None:
+    file = local.get("/static/base.css")
+    assert file.headers["cache-control"] == "no-cache"
+    known = {"If-None-Match": file.headers["etag"]}
+    assert local.get("/static/base.css", headers=known).status_code == 304

@@ -5,6 +5,8 @@ import { newSid, pause, readRecords, report, send } from "./line.js";
 
 export const IN_ORDER = ["sent", "delivered", "read"];
 export const OUT_OF_ORDER = ["read", "sent", "delivered"];
+/** What the log calls what the phone can send; of a location it keeps nothing. */
+const KINDS = { image: "photo", audio: "voice" };
 // Who wants no motion is not made to wait for it.
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const TYPING = isCalm ? 0 : 550;
@@ -44,7 +46,9 @@ export class Conversation {
   #recall(row, reviews) {
     if (row.erased_at) return this.chat.note("Erased.");
     const at = new Date(row.received_at);
-    this.chat.customerSays({ text: row.body || "(no text)" }, { at }).tick("taken");
+    const kind = KINDS[row.media[0]?.type.split("/")[0]];
+    const text = row.body || (kind ? "" : "(no text)");
+    this.chat.customerSays({ kind, text }, { at }).tick("taken");
     const bubble = this.chat.botSays(row.reply, { at });
     const review = reviews.find(({ conversation_id: id }) => id === row.conversation_id);
     if (row.finished && review) bubble.tick(review.status);

@@ -272,6 +272,10 @@ def test_fifty_hostile_texts_are_text_and_none_leaves_a_screen_of_360_pixels(
     page = open_page(fresh_server, 360, 740, expected="status of 4")
     shown: list[str] = []
     while True:
+        heights = page.locator(".beginning").evaluate_all(
+            "all => all.map((one) => one.offsetHeight)"
+        )
+        assert max(heights, default=0) < 400
         for fold in page.locator("#cards summary").all():
             fold.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -302,3 +306,12 @@ def test_the_login_of_a_production_server_lets_in_and_out(
         page.get_by_label("Key").wait_for()
         page.goto(running.base_url)
         assert "/login?next=" in page.url
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc"])
+def test_the_description_of_the_api_is_shown_under_its_policy(
+    fresh_server: str, open_page: OpenPage, path: str
+) -> None:
+    logo = "cdn.redoc.ly"  # Redoc would like to show its own, from its makers' host
+    page = open_page(f"{fresh_server}/{path}", expected=logo)
+    page.get_by_text("/api/reviews", exact=True).first.wait_for()

@@ -168,7 +168,9 @@ def test_what_comes_by_a_tunnel_needs_the_key(make_client: MakeClient, sqlite_ur
     assert tunnel.get("/events").status_code == 401
     cookie = log_in(tunnel).headers["set-cookie"]
     assert "Secure" not in cookie
-    assert tunnel.get("/", headers={"Cookie": cookie.split(";")[0]}).status_code == 200
+    page = tunnel.get("/", headers={"Cookie": cookie.split(";")[0]})
+    assert page.status_code == 200
+    assert 'href="phone"' not in page.text  # it would find nothing there
 
 
 def test_without_a_key_a_tunnel_is_told_how_to_get_one(local: TestClient) -> None:

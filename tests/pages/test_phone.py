@@ -56,8 +56,8 @@ def test_the_page_may_load_files_of_ours_and_nothing_else(local: TestClient) -> 
 
 def test_all_that_the_page_loads_is_there(local: TestClient) -> None:
     page = local.get("/phone").text
-    loaded = re.findall(r'(?:src|href)="(static/[^"?]+)["?]', page)
-    assert len(loaded) == 3
+    loaded = re.findall(r'(?:src|href)="(?:\./)?(static/[^"?]+)["?]', page)
+    assert len(loaded) == 4
     modules = [f"static/phone/{file.name}" for file in ROOT.glob("static/phone/*.js")]
     for address in [*loaded, *modules]:
         answer = local.get(f"/{address}")
