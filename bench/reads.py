@@ -16,6 +16,7 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+import listing
 from bench.report import save, table, tell
 from bench.subjects import (
     POSTGRESQL,
@@ -27,6 +28,9 @@ from bench.subjects import (
     open_laboratory,
 )
 from bench.traffic import API_KEY
+from dashboard import CARDS
+from database import open_database, utc_now
+from live import READ_AGAIN
 from reviews import search_text
 from terminal import read_examples
 
@@ -36,28 +40,38 @@ MOST_FOR_TUTORIAL = 100_000
 REPEATS = 41
 ROUNDS = 5
 SECONDS_BETWEEN_REVIEWS = 30
+LATEST = 30 * 24 * 3600 // SECONDS_BETWEEN_REVIEWS
+"""The reviews of the last 30 days have a log: further back the dashboard does not look."""
 
-# Every row repeats one of the examples, under an id, a conversation and a time of its own.
+# Every row repeats one of the examples, under an id, a conversation and a time of its own; the
+# last is of now.
 FILL = {
     "sqlite": """
         WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < :size)
         INSERT INTO reviews
         SELECT n, contact_number, user_name, product_name, product_review, 'delivered',
-            strftime('%Y-%m-%d %H:%M:%S.000000', 1700000000 + n * :step, 'unixepoch'),
+            strftime('%Y-%m-%d %H:%M:%S.000000', :began + n * :step, 'unixepoch'),
             printf('SM%032x', n), NULL, NULL,
-            strftime('%Y-%m-%d %H:%M:%S.000000', 1700000000 + n * :step, 'unixepoch'), search_text
+            strftime('%Y-%m-%d %H:%M:%S.000000', :began + n * :step, 'unixepoch'), search_text
         FROM number JOIN example ON example.id = n % :examples""",
     "postgresql": """
         INSERT INTO reviews
         SELECT n, contact_number, user_name, product_name, product_review, 'delivered',
-            to_timestamp(1700000000 + n * :step), 'SM' || lpad(to_hex(n), 32, '0'), NULL, NULL,
-            to_timestamp(1700000000 + n * :step), search_text
+            to_timestamp(:began + n * :step), 'SM' || lpad(to_hex(n), 32, '0'), NULL, NULL,
+            to_timestamp(:began + n * :step), search_text
         FROM generate_series(1, :size) AS n JOIN example ON example.id = n % :examples""",
 }
+FILL_LOG = """
+    INSERT INTO messages
+    SELECT conversation_id || '-' || position, contact_number, conversation_id, position,
+        product_name, '[]', 'Okay', position = 4, 1, created_at, NULL
+    FROM reviews,
+        (SELECT 1 AS position UNION SELECT 2 UNION SELECT 3 UNION SELECT 4) AS place
+    WHERE id > :before"""
 
 
 def fill(connection: Connection, size: int) -> None:
-    """Fill empty tables with `size` reviews, made of the examples."""
+    """Fill empty tables with `size` reviews, made of the examples, and with the latest's log."""
     rows = [
         {
             "id": number,
@@ -76,8 +90,14 @@ def fill(connection: Connection, size: int) -> None:
     connection.execute(sa.text(f"INSERT INTO example ({names}) VALUES ({values})"), rows)
     connection.execute(
         sa.text(FILL[connection.dialect.name]),
-        {"size": size, "step": SECONDS_BETWEEN_REVIEWS, "examples": len(rows)},
+        {
+            "size": size,
+            "began": int(time.time()) - size * SECONDS_BETWEEN_REVIEWS,
+            "step": SECONDS_BETWEEN_REVIEWS,
+            "examples": len(rows),
+        },
     )
+    connection.execute(sa.text(FILL_LOG), {"before": size - LATEST})
     connection.execute(sa.text("DROP TABLE example"))
     if connection.dialect.name == "postgresql":  # as its own autovacuum would before long
         connection.execute(sa.text("ANALYZE"))
@@ -117,7 +137,7 @@ class Server:
 
 def deep_path(size: int) -> str:
     """Address the page at nine tenths of the list."""
-    place = time.gmtime(1700000000 + size // 10 * SECONDS_BETWEEN_REVIEWS)
+    place = time.gmtime(time.time() - size // 10 * 9 * SECONDS_BETWEEN_REVIEWS)
     return f"/api/reviews?limit=50&cursor={time.strftime('%Y%m%dT%H%M%S.000000', place)}-1"
 
 
@@ -146,6 +166,8 @@ def measure(server: Server, size: int) -> dict[str, float]:
     )
     found["q found often, 50"] = server.median_milliseconds("/api/reviews?limit=50&q=great", few)
     found["q found nowhere"] = server.median_milliseconds("/api/reviews?limit=50&q=xyzzyx", few)
+    found["dashboard"] = server.median_milliseconds("/", few)
+    found["news for an open page"] = news_milliseconds(server.running.url)
     found["stats"] = server.median_milliseconds("/api/stats", few)
     for name, path in (("list", "/api/reviews"), ("CSV", "/api/reviews.csv")):
         seconds, growth = server.stream(path)
@@ -153,6 +175,19 @@ def measure(server: Server, size: int) -> dict[str, float]:
         found[f"whole {name}, rows/s"] = size / seconds
         found[f"whole {name}, MB grown"] = growth
     return found
+
+
+def news_milliseconds(url: str) -> float:
+    """Read what an open page asks for once a second, without the stream that it asks by."""
+    database = open_database(url)
+    ids = [review.id for review in listing.page(database, None, CARDS)]
+    taken = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        listing.news(database, utc_now() - READ_AGAIN, ids)
+        taken.append(1000 * (time.perf_counter() - began))
+    database.close()
+    return statistics.median(taken)
 
 
 def measure_tutorial(laboratory: Laboratory, url: str, size: int) -> dict[str, float]:

@@ -186,6 +186,7 @@ if browser.missing():
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reviews", help="a file of reviews to play instead of the examples")
+    parser.addoption("--pictures", help="a folder for pictures of the pages")
 
 
 @pytest.hookimpl(optionalhook=True)

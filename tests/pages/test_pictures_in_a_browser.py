@@ -1,0 +1,184 @@
+"""Pictures of the pages as people see them, to look at; `--pictures FOLDER` keeps them there.
+
+Then of a month with a thousand reviews, else with the sixty examples. What is asserted is only
+that nothing leaves the screen sideways, and that the browser has nothing to complain of.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from database import open_database, utc_now
+from models import LoggedMessage, Review, UnfinishedConversation
+from simulator import Customer, Simulator
+from terminal import read_examples
+from tests.pages.conftest import OpenPage
+from tests.pages.phone_page import THANKS, press, ready, write
+from tests.pages.test_phone import REVIEW
+from tests.servers import ROOT, Uvicorn, serve
+
+LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
+WIDE, NARROW = (1280, 900), (360, 740)
+TIMES: list[tuple[Any, tuple[str, ...]]] = [
+    (Review, ("created_at", "updated_at")),
+    (UnfinishedConversation, ("updated_at",)),
+]
+Take = Callable[[str, Any], None]
+
+
+@pytest.fixture
+def take(request: pytest.FixtureRequest, tmp_path: Path) -> Take:
+    folder = Path(request.config.getoption("--pictures") or tmp_path)
+
+    def take(name: str, page: Any) -> None:
+        width = page.viewport_size["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.screenshot(path=folder / f"{name}.png")
+
+    return take
+
+
+@pytest.fixture(scope="module")
+def month(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Uvicorn]:
+    """A server that has been collecting for a month: `run.py demo`, and some who stopped."""
+    count = 1_000 if request.config.getoption("--pictures") else 60
+    folder = tmp_path_factory.mktemp("month")
+    url = f"sqlite:///{folder / 'test.db'}"
+    reviews = folder / "reviews.jsonl"
+    lines = map(json.dumps, islice(cycle(read_examples()), count))
+    reviews.write_text("\n".join(lines), encoding="utf-8")
+    with serve(folder / "log", DATABASE_URL=url, CONVERSATION_STORE="database") as server:
+        demo = ["terminal.py", "demo", "--reviews", str(reviews), "--url", server.base_url]
+        environment = {**os.environ, "ENVIRONMENT": "local"}
+        subprocess.run([sys.executable, *demo], cwd=ROOT, env=environment, check=True)
+        with httpx.Client(base_url=server.base_url, timeout=30, trust_env=False) as client:
+            for number in range(count // 8):
+                for text in REVIEW[: 1 + number % 3]:
+                    Customer(Simulator(client), f"+44770090{number:04}").says(text)
+        spread_over_a_month(url)
+        yield server
+
+
+def spread_over_a_month(database_url: str) -> None:
+    """Give every conversation a time of its own, most of them lately, and the newest a status."""
+    chosen = random.Random(7)
+    database = open_database(database_url)
+    with database.write() as connection:
+        ends: dict[str, datetime] = {}
+        for conversation_id in connection.scalars(
+            sa.select(LoggedMessage.conversation_id).distinct()
+        ):
+            ends[conversation_id] = utc_now() - timedelta(days=29.5 * chosen.random() ** 1.2)
+            of_it = LoggedMessage.conversation_id == conversation_id
+            for position in range(1, 5):
+                at = ends[conversation_id] - timedelta(seconds=(4 - position) * 37)
+                here = sa.update(LoggedMessage).where(of_it, LoggedMessage.position == position)
+                connection.execute(here.values(received_at=at))
+            for table, times in TIMES:
+                connection.execute(
+                    sa.update(table)
+                    .where(table.conversation_id == conversation_id)
+                    .values(dict.fromkeys(times, ends[conversation_id]))
+                )
+        newest = connection.scalars(sa.select(Review.id).order_by(Review.created_at.desc()))
+        told = [("delivered", None), ("read", None), ("failed", 63016), ("sent", None)]
+        for number, (status, code) in zip(newest.all(), told, strict=False):
+            changes = {"status": status, "error_code": code}
+            connection.execute(sa.update(Review).where(Review.id == number).values(changes))
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"),
+    [
+        ("dashboard", WIDE, LIGHT),
+        ("dashboard-dark", WIDE, DARK),
+        ("dashboard-narrow", NARROW, LIGHT),
+        ("dashboard-narrow-dark", NARROW, DARK),
+    ],
+)
+def test_the_dashboard_after_a_month(
+    month: Uvicorn, open_page: OpenPage, take: Take, name: str, size: Any, scheme: Any
+) -> None:
+    page = open_page(month.base_url, *size, **scheme)
+    page.get_by_text("Live", exact=True).wait_for()
+    take(name, page)
+    page.locator("#list-title").evaluate("title => title.scrollIntoView()")
+    take(f"{name}-list", page)
+    page.locator(".card h3 a").first.click()
+    page.get_by_role("heading", name="Delivery").wait_for()
+    take(name.replace("dashboard", "review"), page)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"), [("empty", WIDE, LIGHT), ("empty-narrow-dark", NARROW, DARK)]
+)
+def test_the_dashboard_before_the_first_review(
+    fresh_server: str, open_page: OpenPage, take: Take, name: str, size: Any, scheme: Any
+) -> None:
+    page = open_page(fresh_server, *size, **scheme)
+    page.get_by_text("Live", exact=True).wait_for()
+    take(name, page)
+    page.goto(f"{fresh_server}/?q=nothing")
+    take(f"{name}-search", page)
+
+
+def test_the_list_while_it_waits_for_an_answer(
+    month: Uvicorn, open_page: OpenPage, take: Take
+) -> None:
+    page = open_page(month.base_url, *WIDE, **LIGHT)
+    page.get_by_text("Live", exact=True).wait_for()
+    page.route("**/?q=*", lambda _: None)  # never answered
+    page.get_by_label("Search").fill("lamp")
+    page.locator("#list[aria-busy=true]").wait_for()
+    page.locator("#list-title").evaluate("title => title.scrollIntoView()")
+    page.wait_for_timeout(1_000)
+    colour = page.locator(".card h3 a").first.evaluate("link => getComputedStyle(link).color")
+    assert colour == "rgba(0, 0, 0, 0)"
+    take("waiting", page)
+
+
+def test_the_login(open_page: OpenPage, take: Take, sqlite_url: str, tmp_path: Path) -> None:
+    with serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY="k" * 16) as running:
+        page = open_page(f"{running.base_url}/login", *NARROW, expected="401", **LIGHT)
+        take("login-narrow", page)
+        page.get_by_label("Key").fill("wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("That is not the key.").wait_for()
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.emulate_media(color_scheme="dark")
+        take("login-dark", page)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"),
+    [("phone", WIDE, LIGHT), ("phone-dark", WIDE, DARK), ("phone-narrow", NARROW, LIGHT)],
+)
+def test_the_phone_amid_trouble(
+    server: Uvicorn, open_page: OpenPage, take: Take, name: str, size: Any, scheme: Any
+) -> None:
+    page = open_page(f"{server.base_url}/phone", *size, reduced_motion="reduce", **scheme)
+    ready(page)
+    for text in REVIEW:
+        write(page, text)
+    page.locator("#chat .bot .ticks.read").wait_for()
+    press(page, "Send this again")
+    page.get_by_text("the same words again").wait_for()
+    assert page.locator("#chat .bot", has_text=THANKS).count() == 2
+    page.evaluate("scrollTo(0, 0)")
+    take(name, page)
+    page.locator("#states").evaluate("states => states.scrollIntoView()")
+    take(f"{name}-panel", page)
