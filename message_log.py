@@ -1,6 +1,7 @@
 """All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
 
 import hmac
+import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,23 +223,35 @@ def find_ends(
     }
 
 
-def _find_latest(connection: Connection, contacts: Collection[str]) -> Sequence[Row[Any]]:
-    """Read the last message of each contact that has one."""
-    if not contacts:
-        return []
-    rows = [(contact,) for contact in contacts]
-    asked = sa.values(sa.column("contact", sa.Text), name="asked").data(rows).cte("asked")
+def _latest_of(contacts: sa.TableValuedAlias) -> sa.Select[Any]:
     latest = (
         sa.select(LoggedMessage.message_sid)
-        .where(LoggedMessage.contact_number == asked.c.contact)
+        .where(LoggedMessage.contact_number == contacts.c.value)
         .order_by(LoggedMessage.received_at.desc(), LoggedMessage.position.desc())
         .limit(1)
         .scalar_subquery()
     )
-    query = sa.select(LoggedMessage).where(
-        LoggedMessage.message_sid.in_(sa.select(latest).select_from(asked))
+    return sa.select(LoggedMessage).where(
+        LoggedMessage.message_sid.in_(sa.select(latest).select_from(contacts))
     )
-    return connection.execute(query).all()
+
+
+# Put together once, as the contacts are one parameter, a JSON array, in each database's own way.
+_CONTACTS = sa.bindparam("contacts", type_=sa.Text)
+_LATEST = {
+    "sqlite": _latest_of(sa.func.json_each(_CONTACTS).table_valued("value")),
+    "postgresql": _latest_of(
+        sa.func.json_array_elements_text(sa.cast(_CONTACTS, sa.JSON)).table_valued("value")
+    ),
+}
+
+
+def _find_latest(connection: Connection, contacts: Collection[str]) -> Sequence[Row[Any]]:
+    """Read the last message of each contact that has one."""
+    if not contacts:
+        return []
+    query = _LATEST[connection.dialect.name]
+    return connection.execute(query, {"contacts": json.dumps([*contacts])}).all()
 
 
 def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[Any]]:
