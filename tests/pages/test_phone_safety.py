@@ -83,13 +83,12 @@ def test_the_token_is_in_no_answer(signing: TestClient) -> None:
         assert TOKEN not in text
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_texts_come_back_as_they_were(local: TestClient, text: str) -> None:
-    for said in ("Hi", "Lamp", "Ana"):
-        send(local, said)
-    step = send(local, text)
-    [review] = step["records"]["tables"]["reviews"]
-    assert review["product_review"] == text
+def test_hostile_texts_come_back_as_they_were(local: TestClient) -> None:
+    for text in HOSTILE:
+        for said in ("Hi", "Lamp", "Ana"):
+            send(local, said)
+        step = send(local, text)
+        assert step["records"]["tables"]["reviews"][-1]["product_review"] == text
     assert check(database_of(local)).problems == []
 
 

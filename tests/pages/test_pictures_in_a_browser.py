@@ -28,7 +28,6 @@ from tests.pages.phone_page import THANKS, press, ready, write
 from tests.pages.test_phone import REVIEW
 from tests.servers import ROOT, Uvicorn, serve
 
-LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
 WIDE, NARROW = (1280, 900), (360, 740)
 TIMES: list[tuple[Any, tuple[str, ...]]] = [
     (Review, ("created_at", "updated_at")),
@@ -101,45 +100,49 @@ def spread_over_a_month(database_url: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "scheme"),
-    [
-        ("dashboard", WIDE, LIGHT),
-        ("dashboard-dark", WIDE, DARK),
-        ("dashboard-narrow", NARROW, LIGHT),
-        ("dashboard-narrow-dark", NARROW, DARK),
-    ],
-)
-def test_the_dashboard_after_a_month(
-    month: Uvicorn, open_page: OpenPage, take: Take, name: str, size: Any, scheme: Any
-) -> None:
-    page = open_page(month.base_url, *size, **scheme)
+LOOKS = {
+    "": (WIDE, "light"),
+    "-dark": (WIDE, "dark"),
+    "-narrow": (NARROW, "light"),
+    "-narrow-dark": (NARROW, "dark"),
+}
+
+
+def take_all(take: Take, name: str, page: Any) -> None:
+    """Take a page light and dark, wide and narrow."""
+    for look, ((width, height), scheme) in LOOKS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        take(f"{name}{look}", page)
+
+
+def test_the_dashboard_after_a_month(month: Uvicorn, open_page: OpenPage, take: Take) -> None:
+    page = open_page(month.base_url)
     page.get_by_text("Live", exact=True).wait_for()
-    take(name, page)
+    take_all(take, "dashboard", page)
     page.locator("#list-title").evaluate("title => title.scrollIntoView()")
-    take(f"{name}-list", page)
+    take_all(take, "list", page)
     page.locator(".card h3 a").first.click()
     page.get_by_role("heading", name="Delivery").wait_for()
-    take(name.replace("dashboard", "review"), page)
+    take_all(take, "review", page)
+    page.get_by_role("heading", name="What was said").evaluate("said => said.scrollIntoView()")
+    take_all(take, "said", page)
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "scheme"), [("empty", WIDE, LIGHT), ("empty-narrow-dark", NARROW, DARK)]
-)
 def test_the_dashboard_before_the_first_review(
-    fresh_server: str, open_page: OpenPage, take: Take, name: str, size: Any, scheme: Any
+    fresh_server: str, open_page: OpenPage, take: Take
 ) -> None:
-    page = open_page(fresh_server, *size, **scheme)
+    page = open_page(fresh_server)
     page.get_by_text("Live", exact=True).wait_for()
-    take(name, page)
+    take_all(take, "empty", page)
     page.goto(f"{fresh_server}/?q=nothing")
-    take(f"{name}-search", page)
+    take_all(take, "found-nothing", page)
 
 
 def test_the_list_while_it_waits_for_an_answer(
     month: Uvicorn, open_page: OpenPage, take: Take
 ) -> None:
-    page = open_page(month.base_url, *WIDE, **LIGHT)
+    page = open_page(month.base_url, *WIDE)
     page.get_by_text("Live", exact=True).wait_for()
     page.route("**/?q=*", lambda _: None)  # never answered
     page.get_by_label("Search").fill("lamp")
@@ -153,32 +156,23 @@ def test_the_list_while_it_waits_for_an_answer(
 
 def test_the_login(open_page: OpenPage, take: Take, sqlite_url: str, tmp_path: Path) -> None:
     with serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY="k" * 16) as running:
-        page = open_page(f"{running.base_url}/login", *NARROW, expected="401", **LIGHT)
-        take("login-narrow", page)
+        page = open_page(f"{running.base_url}/login", expected="401")
         page.get_by_label("Key").fill("wrong")
         page.keyboard.press("Enter")
         page.get_by_text("That is not the key.").wait_for()
-        page.set_viewport_size({"width": 1280, "height": 900})
-        page.emulate_media(color_scheme="dark")
-        take("login-dark", page)
+        take_all(take, "login", page)
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "scheme"),
-    [("phone", WIDE, LIGHT), ("phone-dark", WIDE, DARK), ("phone-narrow", NARROW, LIGHT)],
-)
-def test_the_phone_amid_trouble(
-    server: Uvicorn, open_page: OpenPage, take: Take, name: str, size: Any, scheme: Any
-) -> None:
-    page = open_page(f"{server.base_url}/phone", *size, reduced_motion="reduce", **scheme)
-    ready(page)
+def test_the_phone_amid_trouble(server: Uvicorn, open_page: OpenPage, take: Take) -> None:
+    page = ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
     for text in REVIEW:
         write(page, text)
     page.locator("#chat .bot .ticks.read").wait_for()
     press(page, "Send this again")
     page.get_by_text("the same words again").wait_for()
     assert page.locator("#chat .bot", has_text=THANKS).count() == 2
+    page.locator("#steps > li").nth(10).wait_for()
     page.evaluate("scrollTo(0, 0)")
-    take(name, page)
+    take_all(take, "phone", page)
     page.locator("#states").evaluate("states => states.scrollIntoView()")
-    take(f"{name}-panel", page)
+    take_all(take, "trouble", page)
