@@ -1,6 +1,6 @@
 """What an owner asks first: how many, how many this week, and where customers stop.
 
-Bounded by time and number, so that the page stays quick whatever has been recorded.
+Reviews are counted, which is quick; all that looks into rows is bounded by time and number.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def read(database: Database, now: datetime | None = None) -> Figures:
     start = datetime.combine(first_day, time(), UTC)
     week, two_weeks = now - timedelta(days=7), now - timedelta(days=14)
     with database.snapshot() as connection:
-        days = dict(listing.count_by(connection, listing.day(database), Filter(since=start)))
+        days = dict(listing.count_by_day(connection, database, Filter(since=start)))
         products_since = _not_before(connection, Review.created_at, start, MOST_REVIEWS)
         return Figures(
             total=_count(connection),

@@ -169,12 +169,12 @@ def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
     """Count reviews in one snapshot: the numbers agree with each other while more arrive."""
     with database.snapshot() as connection:
         by_status = count_by(connection, Review.status, chosen)
-        by_day = count_by(connection, day(database), chosen)
+        by_day = count_by_day(connection, database, chosen)
         by_product = count_by(connection, Review.product_name, chosen, MOST_PRODUCTS)
     return Statistics(
         total=sum(count for _, count in by_status),
         by_product=by_product,
-        by_day=sorted(by_day),
+        by_day=by_day,
         by_status=dict(sorted(by_status)),
     )
 
@@ -189,8 +189,13 @@ def count_by(
     return [(name, number) for name, number in connection.execute(chosen.narrow(query))]
 
 
-def day(database: Database) -> sa.ColumnElement[str]:
-    """Name the day in UTC on which a review was finished."""
+def count_by_day(
+    connection: Connection, database: Database, chosen: Filter
+) -> list[tuple[str, int]]:
+    """Count reviews by the day in UTC on which they were finished, the oldest first."""
+    day: sa.ColumnElement[Any]
     if database.is_sqlite:  # which keeps times as text, in UTC
-        return sa.func.substr(Review.created_at, 1, 10, type_=sa.Text)
-    return sa.func.to_char(sa.func.timezone("UTC", Review.created_at), "YYYY-MM-DD", type_=sa.Text)
+        day = sa.func.substr(Review.created_at, 1, 10, type_=sa.Text)
+    else:
+        day = sa.cast(sa.func.timezone("UTC", Review.created_at), sa.Date)
+    return sorted((str(day), number) for day, number in count_by(connection, day, chosen))
