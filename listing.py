@@ -128,16 +128,17 @@ MOST_NEWS = 100
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Reviews that were finished, the newest first, and others that have changed."""
+    """Reviews that were finished, the newest first, others that have changed, ids of the erased."""
 
     arrived: Sequence[Row[Any]]
     changed: Sequence[Row[Any]]
+    gone: set[int]
 
 
 def news(
     database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
 ) -> News:
-    """Read what was finished since then, and what of the reviews with these ids has changed.
+    """Read what was finished since then, and what has become of the reviews with these ids.
 
     Of more than MOST_NEWS arrivals the newest. The filter is for what arrives, also by a status of
     the last day: what is shown already may fit it no longer, and is not to go on telling an old
@@ -148,11 +149,13 @@ def news(
     has_changed = sa.select(*LISTED).where(Review.updated_at >= since)
     of_the_last_day = Review.created_at >= since - timedelta(days=1)
     with database.read() as connection:
+        left = connection.scalars(sa.select(Review.id).where(Review.id.in_(shown)))
+        gone = {*shown} - {*left}
         changed = [*connection.execute(has_changed.where(Review.id.in_(shown)))]
         if chosen.status is not None:
             has_come = chosen.narrow(has_changed.where(of_the_last_day)).limit(MOST_NEWS)
             changed += connection.execute(has_come)
-        return News(connection.execute(chosen.narrow(arrived)).all(), changed)
+        return News(connection.execute(chosen.narrow(arrived)).all(), changed, gone)
 
 
 @dataclass(frozen=True, slots=True)

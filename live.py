@@ -61,6 +61,7 @@ async def _tell(
 ) -> AsyncIterator[str]:
     """Tell news and read on. `read_at` is when a reading began: the next one goes back to there."""
     told: dict[int, datetime] = {}
+    gone: set[int] = set()
     end = time.monotonic() + STREAM_SECONDS
     while True:
         if len(news.arrived) == MOST_NEWS and told.keys().isdisjoint(
@@ -72,6 +73,9 @@ async def _tell(
                 told[row.id] = row.updated_at
                 card = write("event.html", review=row)
                 yield _event("review", read_at, id=row.id, product=row.product_name, card=card)
+        for number in news.gone - gone:
+            yield _event("gone", read_at, id=number)
+        gone |= news.gone
         if time.monotonic() >= end or _is_ending():
             break
         await anyio.sleep(EVERY_SECONDS)

@@ -141,6 +141,11 @@ function listen() {
     hear(event);
     show(JSON.parse(event.data));
   });
+  source.addEventListener("gone", (event) => {
+    hear(event);
+    document.getElementById(`review-${JSON.parse(event.data).id}`)?.remove();
+    if (!cards().length) load(address());
+  });
   source.addEventListener("many", (event) => {
     hear(event);
     load(address());

@@ -124,6 +124,20 @@ def test_a_review_told_again_is_left_as_it_is(
     assert page.locator(".card").last.get_attribute("data-mark") == "here"
 
 
+def test_what_another_browser_erases_leaves_an_open_page(
+    fresh_server: str, open_page: OpenPage, customer: Customer
+) -> None:
+    for product in ("Lamp", "Sofa"):
+        finish_review(customer, product, "Fine.")
+    page = open_page(fresh_server)
+    page.get_by_text("Live", exact=True).wait_for()
+    for number, left in ((1, ["Sofa"]), (2, [])):
+        httpx.delete(f"{fresh_server}/api/reviews/{number}", trust_env=False).raise_for_status()
+        page.locator(f"#review-{number}").wait_for(state="detached")
+        assert page.locator(".card h3").all_inner_texts() == left
+    page.get_by_text("No reviews yet").wait_for()
+
+
 def test_a_login_that_has_ended_is_asked_for_again(
     open_page: OpenPage, sqlite_url: str, tmp_path: Path
 ) -> None:

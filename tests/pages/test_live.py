@@ -75,7 +75,7 @@ def test_a_change_is_told_of_the_reviews_that_are_shown(client: TestClient) -> N
         connection.execute(sa.update(Review).values(updated_at=utc_now()))
     assert told(client) == []
     assert told(client, f"shown={old}") == [old]
-    assert told(client, f"shown={other},{old},99") == [old, other]
+    assert told(client, f"shown={other},{old}") == [old, other]
 
 
 def test_who_was_away_is_told_what_came_meanwhile(client: TestClient) -> None:
@@ -137,6 +137,16 @@ def test_after_more_than_can_be_told_the_page_is_to_load_its_list_anew(client: T
     for _ in range(2):
         record(database, at=ago(1))
     assert [name for name, _ in events(client)].count("many") == 1
+
+
+def test_what_is_erased_is_told_of_the_reviews_that_are_shown(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STREAM_SECONDS", 0.3)
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    first, second = (record(database_of(client), at=ago(5000)) for _ in range(2))
+    assert client.delete(f"/api/reviews/{second}").status_code == 204
+    assert events(client, f"shown={first},{second}") == [("gone", {"id": second}), ("end", {})]
 
 
 def test_a_review_that_comes_to_fit_by_its_status_is_told(client: TestClient) -> None:
