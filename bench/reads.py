@@ -99,8 +99,6 @@ def fill(connection: Connection, size: int) -> None:
     )
     connection.execute(sa.text(FILL_LOG), {"before": size - LATEST})
     connection.execute(sa.text("DROP TABLE example"))
-    if connection.dialect.name == "postgresql":  # as its own autovacuum would before long
-        connection.execute(sa.text("ANALYZE"))
 
 
 @dataclass(frozen=True, slots=True)

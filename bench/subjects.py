@@ -167,6 +167,11 @@ class Laboratory:
             if not database.is_sqlite:
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             yield url, connection
+        if not database.is_sqlite:  # as its own autovacuum does before long
+            with database.engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql("VACUUM ANALYZE")
         database.close()
 
 
