@@ -1,10 +1,12 @@
 """docs/reliability.md says what is so: its tests are there, its counts are the commands'."""
 
+import json
 import re
 
 import pytest
 
-from tests.campaign import PAGE, with_counts
+from tests.campaign import COUNTS, PAGE, with_counts
+from tests.faults.__main__ import FAULTS
 from tests.servers import ROOT
 
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -19,6 +21,11 @@ def test_a_test_that_the_page_names_is_there(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`(tests/[\w/.]+)`", TEXT))))
 def test_a_file_that_the_page_names_is_there(path: str) -> None:
     assert ROOT.joinpath(path).exists()
+
+
+def test_every_campaign_has_its_row() -> None:
+    others = {"hostile input", "mutants", "system calls", "virtual time"}
+    assert json.loads(COUNTS.read_text(encoding="utf-8")).keys() == FAULTS.keys() | others
 
 
 def test_the_counts_are_those_that_the_commands_kept() -> None:
