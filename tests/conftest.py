@@ -192,8 +192,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for other processes."""
-    return (os.cpu_count() or 1) + 1
+    """Twice as many as there are cores: many tests wait for other processes."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_finish() -> None:
