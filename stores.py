@@ -182,7 +182,9 @@ def _moved_elsewhere(idle_since: datetime) -> sa.CompoundSelect[str]:
             next_one.conversation_id == LoggedMessage.conversation_id,
             next_one.position == LoggedMessage.position + 1,
         ),
-        ~sa.exists().where(row.contact_number == LoggedMessage.contact_number),
+        ~sa.exists().where(
+            row.contact_number == LoggedMessage.contact_number, row.updated_at >= idle_since
+        ),
     )
     overtaken = sa.select(row.contact_number).where(
         row.updated_at >= idle_since,

@@ -138,6 +138,17 @@ def test_a_conversation_that_was_mended_is_idle_when_its_customer_is(
     assert problems(database_url, has_rows=True) == []
 
 
+def test_a_row_given_up_long_ago_hides_no_newer_conversation(
+    installation: Installation, database_url: str
+) -> None:
+    installation.hears("database", "Hi")
+    let_pass(timedelta(hours=30), database_url)
+    installation.hears("memory", "Hi", "Rug")
+    thanks = installation.hears("database", "Cy", "Soft.")
+    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert problems(database_url, has_rows=True) == []
+
+
 def test_a_state_of_another_version_is_told_by_the_log(
     installation: Installation, database_url: str
 ) -> None:
