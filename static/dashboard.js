@@ -25,12 +25,24 @@ function tellTimes() {
 // Search
 
 let typing, asked;
-let searched = location.search;
+
+// A link to this page, or its reload, should not say once more what was erased.
+const here = new URL(location);
+here.searchParams.delete("erased");
+history.replaceState(null, "", here);
+let searched = here.search;
 
 function address() {
   const filled = [...new FormData(form)].filter(([, value]) => value);
   const query = new URLSearchParams(filled).toString();
   return query ? `./?${query}` : "./";
+}
+
+/** Ask for a page; one that is refused leads to the login, once that has run out. */
+async function ask(url, options) {
+  const response = await fetch(url, options);
+  if (response.redirected) location.reload();
+  return response;
 }
 
 /**
@@ -42,11 +54,8 @@ async function load(url) {
   asked = new AbortController();
   list().setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(url, { signal: asked.signal });
-    if (new URL(response.url).pathname.endsWith("/login")) {
-      location.reload(); // the login has run out
-      return false;
-    }
+    const response = await ask(url, { signal: asked.signal });
+    if (response.redirected) return false;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const found = page.getElementById("list");
     if (found) {
@@ -161,7 +170,7 @@ function listen() {
   source.addEventListener("error", () => {
     say("Not connected", false);
     again(3000);
-    askWhy();
+    ask(address()).catch(() => {}); // a stream that is refused does not say why
   });
 }
 
@@ -178,14 +187,8 @@ function silence() {
 }
 
 function again(milliseconds) {
-  source.close();
+  silence();
   opening = setTimeout(listen, milliseconds);
-}
-
-// A stream that is refused does not say why; a page that is leads to the login.
-async function askWhy() {
-  const response = await fetch(address()).catch(() => undefined);
-  if (response?.redirected) location.reload();
 }
 
 function say(words, on) {
@@ -252,12 +255,6 @@ async function refreshFigures() {
     // The next arrival tries again.
   }
 }
-
-// A link to this page, or its reload, should not say once more what was erased.
-const here = new URL(location);
-here.searchParams.delete("erased");
-history.replaceState(null, "", here);
-searched = here.search;
 
 tellTimes();
 setInterval(tellTimes, 30_000);

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.servers import ROOT
 
@@ -34,10 +35,22 @@ def insist_on_known(
             parser.error(f"nothing has {word!r} in its name")
 
 
+class _CommitAtStart(argparse.Action):
+    def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any, **__: Any) -> None:  # noqa: ARG002
+        setattr(namespace, self.dest, version())
+
+
+def add_publish(parser: argparse.ArgumentParser) -> None:
+    """Add `--publish`: what `version` says as the campaign begins, or ""."""
+    parser.add_argument(
+        "--publish", nargs=0, default="", action=_CommitAtStart, help="keep the counts in docs"
+    )
+
+
 def publish(part: str, command: str, figures: Mapping[str, int | str], tried: str) -> None:
     """Keep the counts of a campaign that has just run clean, in place of its last ones.
 
-    `tried` is what `version` said when it began; a tree that is another now is said to be.
+    `tried` is what `--publish` stands for; a tree that is another now is said to be.
     """
     counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
     counts[part] = {

@@ -20,6 +20,7 @@ from tests.databases import Valkey
 
 CONTACT = "+15551234567"
 TTL = timedelta(hours=24)
+THANKS = "Thanks Cy -- your review for Rug has been recorded."
 
 
 @pytest.fixture(params=["database then memory", "redis then memory"])
@@ -99,8 +100,7 @@ def test_the_conversation_that_was_begun_last_goes_on(
     let_pass(timedelta(hours=10), database_url)
     installation.hears(first)
     assert problems(database_url) == []
-    thanks = installation.hears(first, "Cy", "Soft.")
-    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert installation.hears(first, "Cy", "Soft.") == THANKS
 
 
 def test_redis_goes_on_where_the_database_store_was_and_back_again(
@@ -108,8 +108,7 @@ def test_redis_goes_on_where_the_database_store_was_and_back_again(
 ) -> None:
     installation.hears("database", "Hi", "Rug")
     installation.hears("redis", "Cy")
-    thanks = installation.hears("database", "Soft.")
-    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert installation.hears("database", "Soft.") == THANKS
     assert installation.reviews == ["Soft."]
 
 
@@ -122,8 +121,7 @@ def test_a_conversation_begun_with_another_store_goes_on_in_the_database(
     installation.hears("database")
     assert problems(database_url, has_rows=True) == []
     let_pass(timedelta(hours=13), database_url)
-    thanks = installation.hears("database", "Cy", "Soft.")
-    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert installation.hears("database", "Cy", "Soft.") == THANKS
     assert problems(database_url, has_rows=True) == []
 
 
@@ -144,8 +142,7 @@ def test_a_row_given_up_long_ago_hides_no_newer_conversation(
     installation.hears("database", "Hi")
     let_pass(timedelta(hours=30), database_url)
     installation.hears("memory", "Hi", "Rug")
-    thanks = installation.hears("database", "Cy", "Soft.")
-    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert installation.hears("database", "Cy", "Soft.") == THANKS
     assert problems(database_url, has_rows=True) == []
 
 
@@ -157,6 +154,5 @@ def test_a_state_of_another_version_is_told_by_the_log(
     with database.write() as connection:
         connection.execute(sa.update(UnfinishedConversation).values(state="ASK_STARS"))
     database.close()
-    thanks = installation.hears("database", "Cy", "Soft.")
-    assert thanks == "Thanks Cy -- your review for Rug has been recorded."
+    assert installation.hears("database", "Cy", "Soft.") == THANKS
     assert problems(database_url, has_rows=True) == []

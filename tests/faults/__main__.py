@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from terminal import read_examples
-from tests.campaign import insist_on_known, publish, version
+from tests.campaign import add_publish, insist_on_known, publish
 from tests.databases import Postgres, Valkey, migrated
 from tests.faults import cuts, databases, workers
 
@@ -85,10 +85,9 @@ FAULTS: dict[str, Fault] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    add_publish(parser)
     parser.add_argument("names", nargs="*", help="only faults with one of these in their name")
     options = parser.parse_args()
-    tried = version() if options.publish else ""
     insist_on_known(parser, options.names, FAULTS)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         with closing(Grounds(Path(folder))) as grounds:
@@ -101,7 +100,7 @@ def main() -> None:
                 sys.stdout.write(f"{name}: {told}; {time.monotonic() - began:.0f} s\n")
                 sys.stdout.flush()
                 if options.publish:
-                    publish(name, f'python -m tests.faults "{name}"', counts, tried)
+                    publish(name, f'python -m tests.faults "{name}"', counts, options.publish)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from main import create_app
 from settings import Settings
-from tests.campaign import above_zero, publish, version
+from tests.campaign import above_zero, add_publish, publish
 from tests.databases import Postgres
 
 BATCH = 500
@@ -58,15 +58,17 @@ def say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--bodies", type=above_zero, default=20_000, metavar="N", help="how many")
-    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    add_publish(parser)
     options = parser.parse_args()
-    tried = version() if options.publish else ""
     with ExitStack() as running:
         counts = besiege(running, options.bodies)
     say(", ".join(f"{number:,} {what}" for what, number in counts.items()) + ": nothing broke")
     if options.publish:
         publish(
-            "hostile input", f"python -m tests.hostile --bodies {options.bodies}", counts, tried
+            "hostile input",
+            f"python -m tests.hostile --bodies {options.bodies}",
+            counts,
+            options.publish,
         )
 
 

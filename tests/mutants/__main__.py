@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.campaign import above_zero, insist_on_known, publish, version
+from tests.campaign import above_zero, add_publish, insist_on_known, publish
 from tests.mutants.mutants import MUTANTS, SIMULATION, Mutant
 from tests.servers import ROOT
 
@@ -71,10 +71,9 @@ def main() -> int:
     parser.add_argument(
         "--jobs", type=above_zero, default=os.cpu_count(), metavar="N", help="at once"
     )
-    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    add_publish(parser)
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     options = parser.parse_args()
-    tried = version() if options.publish else ""
     if options.publish and options.words:
         parser.error("only all of them are published")
     insist_on_known(parser, options.words, (mutant.name for mutant in MUTANTS))
@@ -94,7 +93,7 @@ def main() -> int:
     if options.publish and not unnoticed:
         by_simulation = sum(mutant.noticed_by == SIMULATION for mutant in chosen)
         figures = {"mutants": len(chosen), "noticed": len(chosen), "by virtual time": by_simulation}
-        publish("mutants", "python -m tests.mutants", figures, tried)
+        publish("mutants", "python -m tests.mutants", figures, options.publish)
     return 1 if unnoticed else 0
 
 

@@ -50,6 +50,14 @@ def finish_review(customer: Customer, product: str, text: str) -> None:
         customer.says(said)
 
 
+def record_of(database_url: str, *products: str, status: str | None = None) -> None:
+    """Record a review of each product, as the bot does."""
+    database = open_database(database_url)
+    for product in products:
+        record(database, f"A fine {product}", product=product, status=status)
+    database.close()
+
+
 def test_a_review_appears_on_an_open_page_without_reload(
     fresh_server: str, open_page: OpenPage, customer: Customer
 ) -> None:
@@ -181,10 +189,7 @@ def test_of_many_that_have_just_come_the_older_ones_stay_on_their_page(
 def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
     fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
-    database = open_database(sqlite_url)
-    for product in ("Lamp", "Sofa", "Chair"):
-        record(database, f"A fine {product}", product=product)
-    database.close()
+    record_of(sqlite_url, "Lamp", "Sofa", "Chair")
     page = open_page(fresh_server)
     page.evaluate(f"{MARK} = 'here'")
     page.get_by_label("Search").press_sequentially("FINE SOFA")
@@ -207,10 +212,7 @@ def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
 def test_a_search_can_be_shared_and_the_back_button_undoes_it(
     fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
-    database = open_database(sqlite_url)
-    for product in ("Lamp", "Sofa"):
-        record(database, f"A fine {product}", product=product, status="read")
-    database.close()
+    record_of(sqlite_url, "Lamp", "Sofa", status="read")
     page = open_page(fresh_server)
     page.get_by_label("Delivery").select_option("read")
     page.get_by_text("Show all").wait_for()
@@ -231,10 +233,7 @@ def test_a_search_can_be_shared_and_the_back_button_undoes_it(
 def test_what_is_filtered_is_exported(
     fresh_server: str, open_page: OpenPage, sqlite_url: str
 ) -> None:
-    database = open_database(sqlite_url)
-    for product in ("Lamp", "Sofa"):
-        record(database, f"A fine {product}", product=product)
-    database.close()
+    record_of(sqlite_url, "Lamp", "Sofa")
     page = open_page(fresh_server)
     page.get_by_label("Search").fill("sofa")
     page.locator(".card").nth(1).wait_for(state="detached")

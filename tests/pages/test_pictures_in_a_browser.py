@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -76,21 +76,20 @@ def spread_over_a_month(database_url: str) -> None:
     chosen = random.Random(7)
     database = open_database(database_url)
     with database.write() as connection:
-        ends: dict[str, datetime] = {}
         for conversation_id in connection.scalars(
             sa.select(LoggedMessage.conversation_id).distinct()
         ):
-            ends[conversation_id] = utc_now() - timedelta(days=29.5 * chosen.random() ** 1.2)
+            end = utc_now() - timedelta(days=29.5 * chosen.random() ** 1.2)
             of_it = LoggedMessage.conversation_id == conversation_id
             for position in range(1, 5):
-                at = ends[conversation_id] - timedelta(seconds=(4 - position) * 37)
+                at = end - timedelta(seconds=(4 - position) * 37)
                 here = sa.update(LoggedMessage).where(of_it, LoggedMessage.position == position)
                 connection.execute(here.values(received_at=at))
             for table, times in TIMES:
                 connection.execute(
                     sa.update(table)
                     .where(table.conversation_id == conversation_id)
-                    .values(dict.fromkeys(times, ends[conversation_id]))
+                    .values(dict.fromkeys(times, end))
                 )
         newest = connection.scalars(sa.select(Review.id).order_by(Review.created_at.desc()))
         told = [("delivered", None), ("read", None), ("failed", 63016), ("sent", None)]

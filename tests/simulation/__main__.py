@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.campaign import above_zero, publish, version
+from tests.campaign import above_zero, add_publish, publish
 from tests.simulation.playing import open_theatre, play, play_one, replay, stage
 from tests.simulation.schedule import Outcome
 from tests.simulation.shrink import shrink, without_calm_end
@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument(
         "--play", type=choices_of, metavar="1,0,2", help="tell the story of these choices"
     )
-    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    add_publish(parser)
     options = parser.parse_args()
     with stage() as folder:
         open_theatre(folder)
@@ -75,7 +75,6 @@ def main() -> int:
 
 def play_all(options: argparse.Namespace, folder: Path) -> int:
     """Play the schedules in processes; return the exit code."""
-    tried = version() if options.publish else ""
     end = options.seed + options.schedules
     parts = [range(first, min(first + AT_ONCE, end)) for first in range(options.seed, end, AT_ONCE)]
     counts: Counter[str] = Counter()
@@ -96,7 +95,7 @@ def play_all(options: argparse.Namespace, folder: Path) -> int:
     say(", ".join(f"{number:,} {what}" for what, number in counts.items()) + ": none fails")
     if options.publish:
         command = f"python -m tests.simulation --schedules {options.schedules}"
-        publish("virtual time", f"{command} --seed {options.seed}", counts, tried)
+        publish("virtual time", f"{command} --seed {options.seed}", counts, options.publish)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.campaign import above_zero, publish, version
+from tests.campaign import above_zero, add_publish, publish
 from tests.databases import migrated
 from tests.system_calls.calls import combinations, count_strikes, is_possible
 
@@ -18,9 +18,8 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=above_zero, default=os.cpu_count(), metavar="N", help="at once"
     )
-    parser.add_argument("--publish", action="store_true", help="keep the counts in docs")
+    add_publish(parser)
     options = parser.parse_args()
-    tried = version() if options.publish else ""
     if not is_possible():
         sys.exit("strace is not installed, or may not trace.")
     counts: Counter[str] = Counter()
@@ -43,7 +42,7 @@ def main() -> None:
     sys.stdout.write(f"{counts.total()} in all\n")
     if options.publish:
         figures = {"faults at a system call": counts.total(), **+counts}
-        publish("system calls", "python -m tests.system_calls", figures, tried)
+        publish("system calls", "python -m tests.system_calls", figures, options.publish)
 
 
 if __name__ == "__main__":
