@@ -175,13 +175,20 @@ class TestAnOutage:
     def test_a_commit_that_surely_failed_is_apologised_for(
         self, collector: Collector, store: Interrupted, database: Database
     ) -> None:
+        go_on = threading.Event()
+
+        def stand_still() -> None:
+            go_on.wait(30)
+
         def full_disk() -> None:
+            store.before_claim = stand_still  # or the deadline may come amid another COMMIT
             raise Away("database or disk is full")
 
         store.before_commit = full_disk
         collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
         assert tell(collector, message(1)) == [Reply(APOLOGY)]
         assert not collector.is_able()
-        store.before_commit = lambda: None
+        store.before_claim = store.before_commit = lambda: None
+        go_on.set()
         wait_until(collector.is_able)
         assert count(database, LoggedMessage) == 0
