@@ -55,9 +55,9 @@ def check(
     """Compare the log with reviews and conversations, in one snapshot.
 
     With `kept_since` an unfinished conversation that was touched since then must have its row, as
-    it has where the database store keeps them. With `kept_for` nobody's conversation may have begun
-    anew earlier after the last message of an unfinished one, or gone on later. With `witness` the
-    log and the reviews must be what its clients were told. Raises one of database.OUTAGES.
+    it has where the database store has always kept them. With `kept_for` nobody's conversation may
+    have begun anew earlier after the last message of an unfinished one, or gone on later. With
+    `witness` the log and the reviews must be what its clients were told. Raises database.OUTAGES.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -193,8 +193,9 @@ def read_options() -> tuple[bool, Witness | None]:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="every conversation must have kept to CONVERSATION_TTL_HOURS: not so where that was"
-        " changed since, or the memory store restarted",
+        help="every conversation must have kept to CONVERSATION_TTL_HOURS, and an unfinished one"
+        " have its row: not so where that setting or CONVERSATION_STORE was changed since, or the"
+        " memory store restarted",
     )
     options = parser.parse_args()
     return options.strict, Witness.load(options.witness) if options.witness else None
@@ -210,7 +211,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     place, ttl = name_of(settings.database_url), settings.conversation_ttl
-    kept_since = utc_now() - ttl if settings.conversation_store == "database" else None
+    keeps_rows = is_strict and settings.conversation_store == "database"
+    kept_since = utc_now() - ttl if keeps_rows else None
     try:
         database = open_database(settings.database_url)
         if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:

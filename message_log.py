@@ -1,20 +1,17 @@
 """All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
 
 import hmac
-import json
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
-from conversation import RULES_VERSION, Conversation, Message, State, Turn, replay, take_turn
+from conversation import RULES_VERSION, Conversation, Message, Turn, take_turn
 from database import Database, utc_now
 from models import LoggedMessage
 
@@ -23,9 +20,6 @@ END = "end-"
 
 FORGOTTEN = "forgotten-"
 """How a pseudonym begins."""
-
-MOST_SKEW = timedelta(seconds=1)
-"""How far the clocks of workers may be apart: messages within that have no certain order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,94 +158,6 @@ def prove_writable(connection: Connection) -> None:
     message = Message(f"proof-{uuid.uuid4().hex}", "", "")
     append(connection, [(message, take_turn(None, message), utc_now())])
     connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == message.sid))
-
-
-def rebuild_conversations(
-    connection: Connection, contacts: Collection[str], idle_since: datetime
-) -> dict[str, Conversation | None]:
-    """Replay each contact's latest conversation; None where it is over, idle or was never begun."""
-    found: dict[str, Conversation | None] = dict.fromkeys(contacts)
-    going_on = {
-        row.conversation_id: row.contact_number
-        for row in _find_latest(connection, contacts)
-        if not row.finished and row.erased_at is None and row.received_at >= idle_since
-    }
-    if going_on:
-        rows = connection.execute(
-            sa.select(LoggedMessage)
-            .where(LoggedMessage.conversation_id.in_(going_on))
-            .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
-        )
-        for conversation_id, messages in groupby(rows, attrgetter("conversation_id")):
-            end = replay(map(as_message, messages))[-1].conversation
-            found[going_on[conversation_id]] = None if end.state is State.START else end
-    return found
-
-
-def find_ends(
-    connection: Connection, conversations: Mapping[str, Conversation]
-) -> dict[str, Conversation]:
-    """Pick those contacts' conversations that end in the log where they think they do.
-
-    Another store may have gone on with one meanwhile, or with a later one of the same contact.
-    """
-    ends = {(c.id, c.position) for c in conversations.values()}
-    if not ends:
-        return {}
-    next_places = {(id_, position + 1) for id_, position in ends}
-    rows = connection.execute(
-        sa.select(
-            LoggedMessage.conversation_id, LoggedMessage.position, LoggedMessage.received_at
-        ).where(
-            sa.tuple_(LoggedMessage.conversation_id, LoggedMessage.position).in_(
-                [*ends, *next_places]
-            ),
-        )
-    )
-    logged = {(row.conversation_id, row.position): row.received_at for row in rows}
-    latest = {
-        row.contact_number: row.received_at
-        for row in _find_latest(connection, conversations.keys())
-    }
-    return {
-        contact: conversation
-        for contact, conversation in conversations.items()
-        if (end := logged.get((conversation.id, conversation.position))) is not None
-        and (conversation.id, conversation.position + 1) not in logged
-        and contact in latest
-        and end > latest[contact] - MOST_SKEW
-    }
-
-
-def _latest_of(contacts: sa.TableValuedAlias) -> sa.Select[Any]:
-    latest = (
-        sa.select(LoggedMessage.message_sid)
-        .where(LoggedMessage.contact_number == contacts.c.value)
-        .order_by(LoggedMessage.received_at.desc(), LoggedMessage.position.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return sa.select(LoggedMessage).where(
-        LoggedMessage.message_sid.in_(sa.select(latest).select_from(contacts))
-    )
-
-
-# Put together once, as the contacts are one parameter, a JSON array, in each database's own way.
-_CONTACTS = sa.bindparam("contacts", type_=sa.Text)
-_LATEST = {
-    "sqlite": _latest_of(sa.func.json_each(_CONTACTS).table_valued("value")),
-    "postgresql": _latest_of(
-        sa.func.json_array_elements_text(sa.cast(_CONTACTS, sa.JSON)).table_valued("value")
-    ),
-}
-
-
-def _find_latest(connection: Connection, contacts: Collection[str]) -> Sequence[Row[Any]]:
-    """Read the last message of each contact that has one."""
-    if not contacts:
-        return []
-    query = _LATEST[connection.dialect.name]
-    return connection.execute(query, {"contacts": json.dumps([*contacts])}).all()
 
 
 def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[Any]]:

@@ -19,6 +19,7 @@ from entry import (
 )
 from logs import describe, logger, masked
 from message_log import LoggedReply
+from reconciling import reconcile
 from stores import Held, Store
 from waiting_room import WaitingRoom
 
@@ -69,7 +70,7 @@ class Recorder:
 
     def _take_alone(self, entry: Entry) -> set[str]:
         try:
-            return self._record([entry], rebuild=True)
+            return self._record([entry], in_doubt=True)
         except (*OUTAGES, OutcomeUnknown):
             raise
         except Exception as error:
@@ -83,18 +84,18 @@ class Recorder:
             time.sleep(0.1)
             return {entry.message.contact}
 
-    def _record(self, batch: list[Entry], *, rebuild: bool = False) -> set[str]:
+    def _record(self, batch: list[Entry], *, in_doubt: bool = False) -> set[str]:
         """Take the batch's turns in one transaction; return the contacts that others hold.
 
-        With `rebuild` the log is asked where the contacts stand: the store may be behind it.
+        With `in_doubt` the log is asked where the contacts stand: the store may be behind it.
         """
         contacts = [*dict.fromkeys(entry.message.contact for entry in batch)]
         answers: Answers = {}
         taken: Taken = []
         try:
             with self._store.hold(contacts, claim=lambda: self._room.claim(answers)) as held:
-                if rebuild:
-                    _rebuild(held, held.conversations)
+                if in_doubt:
+                    _reconcile(held, held.conversations)
                 ours = [entry for entry in batch if entry.message.contact in held.conversations]
                 self._answer_known(held, ours, answers)
                 fresh = self._room.settle(entry for entry in ours if entry not in answers)
@@ -123,7 +124,7 @@ class Recorder:
         for entry in repeats:
             answers[entry] = self._repeat(entry.message, known[entry.message.sid])
         # The store may be behind the log: a COMMIT of unknown fate, or a restart.
-        _rebuild(held, {entry.message.contact for entry in repeats})
+        _reconcile(held, {entry.message.contact for entry in repeats})
 
     def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
         for entry in entries:
@@ -159,10 +160,9 @@ class Recorder:
         return self._last_time
 
 
-def _rebuild(held: Held, contacts: Collection[str]) -> None:
-    held.conversations.update(
-        message_log.rebuild_conversations(held.connection, contacts, held.idle_since)
-    )
+def _reconcile(held: Held, contacts: Collection[str]) -> None:
+    remembered = {contact: held.conversations[contact] for contact in contacts}
+    held.conversations.update(reconcile(held.connection, remembered, held.idle_since))
 
 
 def _log_taken(taken: Taken) -> None:

@@ -7,7 +7,7 @@ the block raises, nothing is committed and nothing published.
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -15,13 +15,12 @@ from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import aliased
 
-import message_log
 from conversation import Conversation, State
 from database import Database, utc_now
-from models import LoggedMessage, UnfinishedConversation
+from models import UnfinishedConversation
 from only_process import OnlyProcess
+from reconciling import reconcile
 from redis_client import RedisClient
 
 
@@ -55,13 +54,10 @@ class Store(Protocol):
         """Let go of what `open` took."""
 
 
-CONTACTS_AT_ONCE = 500
-
-
 class DatabaseStore:
     """Conversations in the log's own transaction: they can't differ from it, whatever crashes.
 
-    What another store has begun or gone on with, before this one was chosen, is mended at `open`.
+    Where a contact has no row, another store may have begun a conversation: the log is asked.
     """
 
     def __init__(
@@ -73,22 +69,7 @@ class DatabaseStore:
         self._database, self._ttl, self._clock = database, ttl, clock
 
     def open(self) -> None:
-        idle_since = self._clock() - self._ttl
-        with self._database.read() as connection:
-            moved = connection.scalars(_moved_elsewhere(idle_since)).all()
-        for place in range(0, len(moved), CONTACTS_AT_ONCE):
-            self._mend(moved[place : place + CONTACTS_AT_ONCE], idle_since)
-
-    def _mend(self, contacts: Sequence[str], idle_since: datetime) -> None:
-        with self._database.write() as connection:
-            ours = _try_locks(self._database, connection, contacts)
-            stand = _read(connection, ours, idle_since)
-            known = {contact: told for contact, told in stand.items() if told is not None}
-            doubtful = stand.keys() - message_log.find_ends(connection, known).keys()
-            rebuilt = message_log.rebuild_conversations(connection, doubtful, idle_since)
-            changes = _changes(stand, stand | rebuilt)
-            _write(connection, changes, self._clock())
-            connection.execute(_TOUCHED_AS_LOGGED, {"contacts": [*changes]})
+        self._database.migrate()
 
     def close(self) -> None:
         pass
@@ -98,10 +79,11 @@ class DatabaseStore:
         with self._database.write() as connection:
             ours = _try_locks(self._database, connection, contacts)
             now = self._clock()
-            before = _read(connection, ours, idle_since=now - self._ttl)
-            held = Held(connection, dict(before), idle_since=now - self._ttl)
+            idle_since = now - self._ttl
+            stood = _read(connection, ours, idle_since)
+            held = Held(connection, dict(stood), idle_since)
             yield held
-            _write(connection, _changes(before, held.conversations), now)
+            _write(connection, _changes(stood, held.conversations), now)
             claim()
 
 
@@ -138,19 +120,6 @@ _DELETE = sa.delete(UnfinishedConversation).where(
     UnfinishedConversation.contact_number.in_(sa.bindparam("contacts", expanding=True))
 )
 
-
-_TOUCHED_AS_LOGGED = (
-    sa.update(UnfinishedConversation)
-    .where(UnfinishedConversation.contact_number.in_(sa.bindparam("contacts", expanding=True)))
-    .values(
-        updated_at=sa.select(LoggedMessage.received_at)
-        .where(
-            LoggedMessage.conversation_id == UnfinishedConversation.conversation_id,
-            LoggedMessage.position == UnfinishedConversation.position,
-        )
-        .scalar_subquery()
-    )
-)
 _STATES = {state.value for state in State}
 
 
@@ -158,46 +127,13 @@ def _read(
     connection: Connection, contacts: Collection[str], idle_since: datetime
 ) -> dict[str, Conversation | None]:
     rows = connection.execute(_OF_CONTACTS, {"contacts": [*contacts], "idle_since": idle_since})
-    found: dict[str, Conversation | None] = dict.fromkeys(contacts)
-    unknown = []
-    for contact, id_, state, product_name, user_name, position in rows:
-        if state in _STATES:
-            found[contact] = Conversation(id_, State(state), product_name, user_name, position)
-        else:
-            unknown.append(contact)  # another version of this program has more states
-    return found | message_log.rebuild_conversations(connection, unknown, idle_since)
-
-
-def _moved_elsewhere(idle_since: datetime) -> sa.CompoundSelect[str]:
-    """List the contacts whose row is not the log's end, and those who may need one and have none.
-
-    This only narrows down whose log is replayed: who need not be on the list does no harm there.
-    """
-    row, next_one, later = UnfinishedConversation, aliased(LoggedMessage), aliased(LoggedMessage)
-    rowless = sa.select(LoggedMessage.contact_number).where(
-        LoggedMessage.received_at >= idle_since,
-        LoggedMessage.erased_at.is_(None),
-        ~LoggedMessage.finished,
-        ~sa.exists().where(
-            next_one.conversation_id == LoggedMessage.conversation_id,
-            next_one.position == LoggedMessage.position + 1,
-        ),
-        ~sa.exists().where(
-            row.contact_number == LoggedMessage.contact_number, row.updated_at >= idle_since
-        ),
-    )
-    overtaken = sa.select(row.contact_number).where(
-        row.updated_at >= idle_since,
-        ~sa.exists().where(
-            LoggedMessage.conversation_id == row.conversation_id,
-            LoggedMessage.position == row.position,
-            ~sa.exists().where(
-                later.contact_number == LoggedMessage.contact_number,
-                later.received_at > LoggedMessage.received_at,
-            ),
-        ),
-    )
-    return sa.union(rowless, overtaken)
+    found: dict[str, Conversation | None] = {
+        contact: Conversation(id_, State(state), product_name, user_name, position)
+        for contact, id_, state, product_name, user_name, position in rows
+        if state in _STATES  # another version of this program may have more of them
+    }
+    rowless = dict.fromkeys(contact for contact in contacts if contact not in found)
+    return found | reconcile(connection, rowless, idle_since)
 
 
 def _write(connection: Connection, changes: dict[str, Conversation | None], now: datetime) -> None:
@@ -232,6 +168,12 @@ def _changes(
     }
 
 
+def _delete_rows(database: Database) -> None:
+    """Leave no rows to the database store that are behind what another one goes on with."""
+    with database.write() as connection:
+        connection.execute(sa.delete(UnfinishedConversation))
+
+
 class MemoryStore:
     """Conversations in a dict, for one process: a restart forgets them, never a review."""
 
@@ -254,6 +196,7 @@ class MemoryStore:
         if self._only_process.claim():
             # Until now another process may have gone on with what we remember: ask the log.
             self._doubtful = set(self._conversations)
+            _delete_rows(self._database)
 
     def close(self) -> None:
         self._only_process.release()
@@ -267,10 +210,8 @@ class MemoryStore:
             before = {contact: self._recall(contact, idle_since) for contact in contacts}
             with self._only_process.write() as connection:
                 held = Held(connection, dict(before), idle_since)
-                doubtful = self._doubtful.intersection(contacts)
-                held.conversations.update(
-                    message_log.rebuild_conversations(connection, doubtful, idle_since)
-                )
+                doubtful = {c: before[c] for c in self._doubtful.intersection(contacts)}
+                held.conversations.update(reconcile(connection, doubtful, idle_since))
                 yield held
                 claim()
             self._doubtful.difference_update(contacts)
@@ -311,7 +252,7 @@ class RedisStore:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        self._database.migrate()
+        _delete_rows(self._database)
 
     def close(self) -> None:
         self._redis.close()
@@ -322,23 +263,17 @@ class RedisStore:
             now = self._clock()
             idle_since = now - self._ttl
             values = self._redis.lock_and_read(contacts)
-            before = {contact: _decode(value, idle_since) for contact, value in values.items()}
             changes: dict[str, bytes] = {}
             try:
                 with self._database.write() as connection:
-                    ours = set(_try_locks(self._database, connection, before.keys()))
-                    known = message_log.find_ends(
-                        connection, {c: told for c in ours if (told := before[c]) is not None}
-                    )
-                    found = message_log.rebuild_conversations(
-                        connection, ours - known.keys(), idle_since
-                    )
-                    stood = {**known, **found}
+                    ours = _try_locks(self._database, connection, values.keys())
+                    remembered = {contact: _decode(values[contact]) for contact in ours}
+                    stood = reconcile(connection, remembered, idle_since)
                     held = Held(connection, dict(stood), idle_since)
                     yield held
                     claim()
                 for contact, conversation in _changes(stood, held.conversations).items():
-                    changes[contact] = _encode(conversation, now) if conversation else b""
+                    changes[contact] = _encode(conversation) if conversation else b""
                 for contact, conversation in held.conversations.items():
                     if conversation is None and values[contact]:
                         changes[contact] = b""  # idle, or not ours
@@ -350,16 +285,14 @@ MOST_MESSAGES = 2**31
 """What the column of positions holds."""
 
 
-def _encode(conversation: Conversation, now: datetime) -> bytes:
-    return json.dumps({**asdict(conversation), "updated_at": now.isoformat()}).encode()
+def _encode(conversation: Conversation) -> bytes:
+    return json.dumps(asdict(conversation)).encode()
 
 
-def _decode(value: bytes, idle_since: datetime) -> Conversation | None:
-    """Read a value of `_encode`; None for an idle one, none, or one that is not ours."""
+def _decode(value: bytes) -> Conversation | None:
+    """Read a value of `_encode`; None for none, or one that is not ours."""
     try:
         fields = json.loads(value)
-        if datetime.fromisoformat(fields.pop("updated_at")) < idle_since:
-            return None
         conversation = Conversation(**{**fields, "state": State(fields["state"])})
         words = "\n".join([conversation.id, conversation.product_name, conversation.user_name])
         words.encode()  # a lone surrogate is nothing that we have written

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
-from message_log import MOST_SKEW
 from models import LoggedMessage, Review, UnfinishedConversation
+from reconciling import MOST_SKEW
 from replayed import GRACE
 from reviews import PENDING
 from whatsapp import STATUSES

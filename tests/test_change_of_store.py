@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 
 from checker import check
 from conversation import GREETING
-from database import open_database, utc_now
+from database import open_database
 from main import create_app
-from message_log import MOST_SKEW
 from models import LoggedMessage, Review, UnfinishedConversation
+from reconciling import MOST_SKEW
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import listed
@@ -65,10 +65,9 @@ def let_pass(time: timedelta, database_url: str) -> None:
     database.close()
 
 
-def problems(database_url: str, *, has_rows: bool = False) -> list[str]:
-    """Check the tables; `has_rows` where the database store has just been at work."""
+def problems(database_url: str) -> list[str]:
     database = open_database(database_url)
-    found = check(database, kept_since=utc_now() - TTL if has_rows else None).problems
+    found = check(database).problems
     database.close()
     return found
 
@@ -119,13 +118,13 @@ def test_a_conversation_begun_with_another_store_goes_on_in_the_database(
     installation.hears(other, "Hi", "Rug")
     let_pass(timedelta(hours=10), database_url)
     installation.hears("database")
-    assert problems(database_url, has_rows=True) == []
+    assert problems(database_url) == []
     let_pass(timedelta(hours=13), database_url)
     assert installation.hears("database", "Cy", "Soft.") == THANKS
-    assert problems(database_url, has_rows=True) == []
+    assert problems(database_url) == []
 
 
-def test_a_conversation_that_was_mended_is_idle_when_its_customer_is(
+def test_a_conversation_begun_elsewhere_is_idle_when_its_customer_is(
     installation: Installation, database_url: str
 ) -> None:
     installation.hears("memory", "Hi", "Rug")
@@ -133,7 +132,18 @@ def test_a_conversation_that_was_mended_is_idle_when_its_customer_is(
     installation.hears("database")
     let_pass(timedelta(hours=5), database_url)
     assert installation.hears("database", "Cy") == GREETING
-    assert problems(database_url, has_rows=True) == []
+    assert problems(database_url) == []
+
+
+def test_a_conversation_gone_on_with_elsewhere_is_as_young_as_its_last_message(
+    installation: Installation, database_url: str
+) -> None:
+    installation.hears("database", "Hi")
+    let_pass(timedelta(hours=20), database_url)
+    installation.hears("redis", "Rug")
+    let_pass(timedelta(hours=20), database_url)
+    assert installation.hears("database", "Cy", "Soft.") == THANKS
+    assert problems(database_url) == []
 
 
 def test_a_row_given_up_long_ago_hides_no_newer_conversation(
@@ -143,7 +153,7 @@ def test_a_row_given_up_long_ago_hides_no_newer_conversation(
     let_pass(timedelta(hours=30), database_url)
     installation.hears("memory", "Hi", "Rug")
     assert installation.hears("database", "Cy", "Soft.") == THANKS
-    assert problems(database_url, has_rows=True) == []
+    assert problems(database_url) == []
 
 
 def test_a_state_of_another_version_is_told_by_the_log(
@@ -155,4 +165,4 @@ def test_a_state_of_another_version_is_told_by_the_log(
         connection.execute(sa.update(UnfinishedConversation).values(state="ASK_STARS"))
     database.close()
     assert installation.hears("database", "Cy", "Soft.") == THANKS
-    assert problems(database_url, has_rows=True) == []
+    assert problems(database_url) == []

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 import message_log
+import reconciling
 from conversation import Conversation, Message, State, take_turn
 from database import OUTAGES, Database, open_database, utc_now
 from redis_client import RedisClient
@@ -91,11 +92,11 @@ class TestOnAnyDatabase:
         said = [say(store, 1), say(store, 2)]
         asked: list[str] = []
 
-        def ask(_connection: object, contacts: set[str], _since: object) -> dict[str, None]:
-            asked.extend(contacts)
+        def ask(_connection: object, conversation_ids: list[str]) -> dict[str, None]:
+            asked.extend(conversation_ids)
             return {}
 
-        monkeypatch.setattr(message_log, "rebuild_conversations", ask)
+        monkeypatch.setattr(reconciling, "_replay", ask)
         assert get(store) == said[-1]
         assert asked == []
 

@@ -167,11 +167,11 @@ class TestEveryStore:
 
 
 class TestDatabaseStore:
-    def test_it_survives_a_restart(self, database_url: str) -> None:
+    def test_it_survives_a_restart(self, database_url: str, clock: Clock) -> None:
         with _closing(database_url) as before:
-            put(DatabaseStore(before, TTL), ANA, ASKED)
+            said = say(DatabaseStore(before, TTL, clock), clock, ANA, "hi", "iPhone 15")
         with _closing(database_url) as after:
-            assert get(DatabaseStore(after, TTL), ANA) == ASKED
+            assert get(DatabaseStore(after, TTL, clock), ANA) == said
 
     def test_a_contact_that_another_worker_holds_is_left_out(self, postgres_url: str) -> None:
         with ExitStack() as workers:

@@ -57,8 +57,8 @@ MUTANTS = [
     Mutant(
         "a repeat does not ask the log where its contact stands",
         "recorder.py",
-        "_rebuild(held, {entry.message.contact for entry in repeats})",
-        "_rebuild(held, set())",
+        "_reconcile(held, {entry.message.contact for entry in repeats})",
+        "_reconcile(held, set())",
         "tests/writer tests/test_repeats.py",
         sign="test_a_commit_whose_answer_was_lost_is_found_in_the_log",
     ),
@@ -130,14 +130,16 @@ MUTANTS = [
         """        with self._database.write() as connection:
             ours = _try_locks(self._database, connection, contacts)
             now = self._clock()
-            before = _read(connection, ours, idle_since=now - self._ttl)
+            idle_since = now - self._ttl
+            stood = _read(connection, ours, idle_since)
 """,
         """        now = self._clock()
+        idle_since = now - self._ttl
         with self._database.read() as connection:
-            early = _read(connection, contacts, idle_since=now - self._ttl)
+            early = _read(connection, contacts, idle_since)
         with self._database.write() as connection:
             ours = _try_locks(self._database, connection, contacts)
-            before = {contact: early[contact] for contact in ours}
+            stood = {contact: early[contact] for contact in ours}
 """,
         sign="began while another could still have gone on",
     ),
@@ -170,12 +172,8 @@ MUTANTS = [
     Mutant(
         "what Redis says is believed without the log",
         "stores.py",
-        """                    known = message_log.find_ends(
-                        connection, {c: told for c in ours if (told := before[c]) is not None}
-                    )
-""",
-        """                    known = {c: told for c in ours if (told := before[c]) is not None}
-""",
+        "stood = reconcile(connection, remembered, idle_since)",
+        "stood = dict(remembered)",
         "tests/writer/test_redis.py",
         sign="test_what_the_log_does_not_know_is_not_gone_on_with",
     ),
@@ -273,18 +271,26 @@ MUTANTS = [
         sign="test_after_ten_wrong_keys_none_from_there_is_looked_at",
     ),
     Mutant(
-        "rows that another store has gone past are gone on with",
+        "rows that another store goes past are left to the database store",
         "stores.py",
-        "doubtful = stand.keys() - message_log.find_ends(connection, known).keys()",
-        "doubtful = stand.keys() - known.keys()",
+        "connection.execute(sa.delete(UnfinishedConversation))",
+        "pass",
         "tests/test_change_of_store.py",
         sign="test_a_conversation_is_over_when_another_was_finished_since",
     ),
     Mutant(
+        "a contact without a row is taken for a new one",
+        "stores.py",
+        "return found | reconcile(connection, rowless, idle_since)",
+        "return found | rowless",
+        "tests/test_change_of_store.py",
+        sign="test_a_conversation_begun_with_another_store_goes_on_in_the_database",
+    ),
+    Mutant(
         "what Redis says is believed although the log has a later conversation",
-        "message_log.py",
-        "        and end > latest[contact] - MOST_SKEW\n",
-        "",
+        "reconciling.py",
+        "if end is not None and end.received_at <= last.received_at - MOST_SKEW:",
+        "if False:",
         "tests/test_change_of_store.py",
         sign="test_a_conversation_is_over_when_another_was_finished_since",
     ),

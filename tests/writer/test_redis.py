@@ -6,13 +6,12 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from datetime import datetime
 
 import pytest
 import redis
 import sqlalchemy as sa
 
-import message_log
+import reconciling
 from checker import check
 from collector import Collector
 from database import open_database
@@ -237,15 +236,15 @@ class TestSeveralWorkers:
         tell(with_redis, message(1))
         tell(without, message(2))  # Redis does not know of it
         without.DEADLINE_SECONDS = 0.5
-        rebuild, collisions = message_log.rebuild_conversations, iter([True])
+        replay, collisions = reconciling._replay, iter([True])
 
-        def read_and_be_late(connection: sa.Connection, whom: set[str], since: datetime) -> object:
-            found = rebuild(connection, whom, since)
+        def read_and_be_late(connection: sa.Connection, whom: list[str]) -> object:
+            found = replay(connection, whom)
             if whom and with_redis.is_writing() and next(collisions, False):
                 tell(without, message(3))
             return found
 
-        monkeypatch.setattr(message_log, "rebuild_conversations", read_and_be_late)
+        monkeypatch.setattr(reconciling, "_replay", read_and_be_late)
         assert tell(with_redis, message(4))[0].text in REPLIES[2:]
 
     def test_one_that_is_frozen_in_its_commit_stalls_nobody_but_its_contacts(
