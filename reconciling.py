@@ -20,6 +20,9 @@ MOST_SKEW = timedelta(minutes=1)
 messages within that is in no certain order."""
 
 
+End = Row[*tuple[Any, ...]]
+"""The message that a conversation ends with in the log, as _ENDS reads it."""
+
 _ENDS: sa.Select[*tuple[Any, ...]] = sa.select(
     LoggedMessage.contact_number,
     LoggedMessage.conversation_id,
@@ -62,8 +65,8 @@ def reconcile(
 def _find_ends(
     connection: Connection,
     remembered: Mapping[str, Conversation | None],
-    latest: Mapping[str, Row[*tuple[Any, ...]]],
-) -> dict[str, Row[*tuple[Any, ...]]]:
+    latest: Mapping[str, End],
+) -> dict[str, End]:
     """Find the last messages of remembered conversations that end in the log where they think."""
     ends, elsewhere = {}, []
     for contact, last in latest.items():
@@ -142,7 +145,7 @@ _SIDS_OF_LATEST = {
 _BY_SID = _ENDS.where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
 
 
-def _find_latest(connection: Connection, contacts: Collection[str]) -> dict[str, Row[*tuple[Any, ...]]]:
+def _find_latest(connection: Connection, contacts: Collection[str]) -> dict[str, End]:
     # Two statements: PostgreSQL would read the whole table for one that has both.
     query = _SIDS_OF_LATEST[connection.dialect.name]
     found = connection.scalars(query, {"contacts": json.dumps([*contacts])})

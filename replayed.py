@@ -10,7 +10,6 @@ from sqlalchemy.engine import Row
 from conversation import RULES_VERSION, Conversation, Turn, replay
 from message_log import as_message
 from reconciling import MOST_SKEW
-from reviews import search_text
 
 GRACE = timedelta(minutes=1)
 """A store looks whether a conversation is over some time before its message is logged: for as long
@@ -85,7 +84,7 @@ def _wrong_messages(rows: Sequence[Row[Any]], turns: Sequence[Turn]) -> Iterator
             yield f"finishes at another message than {row.message_sid}, by its replay"
         if row.rules == RULES_VERSION and row.reply != turn.reply:
             yield f"has another reply to {row.message_sid} than its replay"
-        if row.rules > RULES_VERSION:
+        if not 1 <= row.rules <= RULES_VERSION:
             yield f"has a reply to {row.message_sid} by rules that this program does not know"
 
 
@@ -107,9 +106,6 @@ def _wrong_review(
     )
     if not same:
         yield f"has a review {review.id} that differs from its replay"
-    words = (review.product_name, review.user_name, review.product_review)
-    if review.search_text != search_text(*words):
-        yield f"has a review {review.id} that a search does not find by its words"
 
 
 def _wrong_end(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from models import LoggedMessage, Review, UnfinishedConversation
 from reconciling import MOST_SKEW
 from replayed import GRACE
-from reviews import PENDING
+from reviews import PENDING, search_text
 from whatsapp import STATUSES
 
 
@@ -20,11 +20,13 @@ def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str
     yield from _without_log(connection)
     yield from _not_the_latest(connection)
     yield from _interleaved(connection)
-    yield from _unknown_statuses(connection)
+    yield from _wrong_reviews(connection)
     yield from _doubled(connection)
     if kept_for is not None:
         yield from _begun_too_early(connection, kept_for)
 
+
+AT_ONCE = 1000
 
 _IS_LEGACY = Review.conversation_id == sa.literal("legacy-").concat(sa.cast(Review.id, sa.Text))
 """A review of an earlier program, as it is called when its database is adopted."""
@@ -98,14 +100,22 @@ def _interleaved(connection: Connection) -> Iterator[str]:
             yield f"conversation {conversation_id} went on when its contact had begun another"
 
 
-def _unknown_statuses(connection: Connection) -> Iterator[str]:
-    for review_id in connection.scalars(
-        sa.select(Review.id).where(
-            Review.status.not_in([PENDING, *STATUSES]),
-            ~_IS_LEGACY,
-        )
-    ):
-        yield f"review {review_id} has a status that there is not"
+def _wrong_reviews(connection: Connection) -> Iterator[str]:
+    """Find reviews that are wrong by themselves, also those whose log is erased or never was."""
+    found = sa.select(Review, _IS_LEGACY.label("is_legacy")).order_by(Review.id).limit(AT_ONCE)
+    first_of_ours: int | None = None
+    rows = connection.execute(found).all()
+    while rows:
+        for row in rows:
+            if search_text(row.product_name, row.user_name, row.product_review) != row.search_text:
+                yield f"review {row.id} is not found by a search for its words"
+            if not row.is_legacy and row.status not in (PENDING, *STATUSES):
+                yield f"review {row.id} has a status that there is not"
+            if not row.is_legacy and first_of_ours is None:
+                first_of_ours = row.id
+            if row.is_legacy and first_of_ours is not None:
+                yield f"review {row.id} is called an earlier program's, and is newer than ours"
+        rows = connection.execute(found.where(Review.id > rows[-1].id)).all()
 
 
 def _doubled(connection: Connection) -> Iterator[str]:

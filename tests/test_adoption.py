@@ -75,7 +75,6 @@ def test_new_reviews_follow_those_that_were_adopted(adopted: Database) -> None:
 
 
 def test_the_checker_is_content_with_adopted_reviews(adopted: Database) -> None:
-    assert insert(adopted, conversation_id="legacy-10") == 10
     assert check(adopted, utc_now()).problems == []
 
 

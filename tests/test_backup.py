@@ -63,6 +63,11 @@ def large(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A backup of 4 MB: more than SQLite holds in memory before it writes to a file."""
     file = Path(shutil.copy(migrated_sqlite, tmp_path_factory.mktemp("large") / "large"))
     fill(file, "new", 3000)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "UPDATE reviews SET search_text ="
+            " lower(product_name || x'1f' || user_name || x'1f' || product_review)"
+        )
     assert back_up(file, file.with_name("copy")) == 3000
     return file.with_name("copy")
 

@@ -173,7 +173,8 @@ MUTANTS = [
         "what Redis says is believed without the log",
         "stores.py",
         "stood = reconcile(connection, remembered, idle_since)",
-        "stood = dict(remembered)",
+        "stood = {**reconcile(connection, remembered, idle_since),"
+        " **{contact: told for contact, told in remembered.items() if told}}",
         "tests/writer/test_redis.py",
         sign="test_what_the_log_does_not_know_is_not_gone_on_with",
     ),
