@@ -128,7 +128,7 @@ MOST_NEWS = 100
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Reviews that were finished, the newest first, others that have changed, ids of the erased."""
+    """Reviews that came into a list, the latest first, others that changed, ids of the erased."""
 
     arrived: Sequence[Row[Any]]
     changed: Sequence[Row[Any]]
@@ -138,24 +138,30 @@ class News:
 def news(
     database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
 ) -> News:
-    """Read what was finished since then, and what has become of the reviews with these ids.
+    """Read what came into a list since then, and what has become of the reviews with these ids.
 
-    Of more than MOST_NEWS arrivals the newest. The filter is for what arrives, also by a status of
-    the last day: what is shown already may fit it no longer, and is not to go on telling an old
-    status. Each part has its index, and none that every status would have to be written to.
+    Of more than MOST_NEWS arrivals the latest. Into the list of a status come also those of the
+    last day that have been given it. The filter is for what arrives: what is shown already may fit
+    it no longer, and is not to go on telling an old status. Each part has its index, and none that
+    every status would have to be written to.
     """
-    arrived = sa.select(*LISTED).where(Review.created_at >= since)
-    arrived = arrived.order_by(Review.created_at.desc(), Review.id.desc()).limit(MOST_NEWS)
-    has_changed = sa.select(*LISTED).where(Review.updated_at >= since)
     of_the_last_day = Review.created_at >= since - timedelta(days=1)
+    has_changed = Review.updated_at >= since
+    if chosen.status is None:
+        has_arrived, arrived_at = Review.created_at >= since, Review.created_at
+    else:
+        has_arrived, arrived_at = of_the_last_day & has_changed, Review.updated_at
+    arrived = sa.select(*LISTED).where(has_arrived)
+    arrived = arrived.order_by(arrived_at.desc(), Review.id.desc()).limit(MOST_NEWS)
+    changed = sa.select(*LISTED).where(has_changed, Review.id.in_(shown))
     with database.read() as connection:
         left = connection.scalars(sa.select(Review.id).where(Review.id.in_(shown)))
         gone = {*shown} - {*left}
-        changed = [*connection.execute(has_changed.where(Review.id.in_(shown)))]
-        if chosen.status is not None:
-            has_come = chosen.narrow(has_changed.where(of_the_last_day)).limit(MOST_NEWS)
-            changed += connection.execute(has_come)
-        return News(connection.execute(chosen.narrow(arrived)).all(), changed, gone)
+        return News(
+            connection.execute(chosen.narrow(arrived)).all(),
+            connection.execute(changed).all(),
+            gone,
+        )
 
 
 @dataclass(frozen=True, slots=True)

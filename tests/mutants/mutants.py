@@ -285,7 +285,7 @@ MUTANTS = [
         "return found | reconcile(connection, rowless, idle_since)",
         "return found | rowless",
         "tests/test_change_of_store.py",
-        sign="test_a_conversation_begun_with_another_store_goes_on_in_the_database",
+        sign="test_the_conversation_that_was_begun_last_goes_on",
     ),
     Mutant(
         "what Redis says is believed although the log has a later conversation",

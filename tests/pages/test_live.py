@@ -161,6 +161,18 @@ def test_a_review_that_comes_to_fit_by_its_status_is_told(client: TestClient) ->
     assert told(client, "status=failed&q=nothing") == []
 
 
+def test_of_many_that_come_to_fit_by_their_status_the_latest_are_told(client: TestClient) -> None:
+    database = database_of(client)
+    numbers = [record(database, at=ago(5000 + n), status="sent") for n in range(101)]
+    for number in numbers:
+        with database.write() as connection:
+            changes = {"status": "read", "updated_at": utc_now()}
+            connection.execute(sa.update(Review).where(Review.id == number).values(changes))
+    news = events(client, "status=read")
+    assert [name for name, _ in news].count("many") == 1
+    assert {data["id"] for name, data in news if name == "review"} == {*numbers[1:]}
+
+
 def changing(read: Callable[..., Any], at_call: int, change: Callable[[], Any]) -> Any:
     """Have something happen just before the reading with this number."""
     calls = iter(range(1, 1000))
