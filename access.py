@@ -201,13 +201,17 @@ def _is_this_machine(request: Request) -> bool:
     A tunnel such as ngrok connects from loopback too; its headers and its Host give it away. A
     page that had its own name resolved to 127.0.0.1 (DNS rebinding) still sends that name as Host.
     """
-    if any(name.startswith(("x-forwarded", "forwarded")) for name in request.headers):
+    if any(name.startswith(_PROXIES) for name in request.headers):
         return False
     peer = request.client.host if request.client else ""
     host = request.headers.get("host", "")
     if peer == "testclient":  # Starlette's, which no socket can claim to be
         return host == "testserver" or _is_local_name(host)
     return peer in {"127.0.0.1", "::1"} and _is_local_name(host)
+
+
+_PROXIES = ("x-forwarded", "forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-")
+"""How the names of headers begin that proxies and tunnels add."""
 
 
 def _is_local_name(host: str) -> bool:

@@ -90,7 +90,8 @@ async def _filter(
     ] = None,
     until: Annotated[Time, Query(description="Finished before this time.")] = None,
 ) -> Filter:
-    # An empty value is that of a form's field left empty.
+    # An empty value is that of a form's field left empty; forms send line breaks as CRLF.
+    product = (product or "").replace("\r\n", "\n")
     number, words = whatsapp.contact_of(contact or ""), whatsapp.clean(q or "")
     for name, given, meant in (("contact", contact, number), ("q", (q or "").strip(), words)):
         if given and not meant:

@@ -100,4 +100,7 @@ def _cut_path(path: str) -> str:
     return _NUMBER.sub("…", path)  # a mistyped path may have the number as well
 
 
-_CONTACT, _NUMBER = re.compile("(?<=/api/contacts/).*"), re.compile("[0-9]{7,}")
+_CONTACT, _NUMBER = (
+    re.compile("(?<=/api/contacts/).*"),
+    re.compile("[0-9](?:(?:[-. ()]|%2[08-9de])*[0-9]){6,}", re.I),
+)

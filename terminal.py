@@ -66,6 +66,8 @@ def chat(twilio: Simulator, contact: str | None) -> None:
 
 def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> None:
     """Play real reviews, many customers at once, every message delivered twice; then count."""
+    newest = twilio.client.get("/api/reviews", params={"limit": 1}).raise_for_status().json()
+    last_id = newest[0]["id"] if newest else 0
     began = time.monotonic()
     contacts: dict[str, dict[str, str]] = {}
     for review in reviews:
@@ -88,7 +90,7 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
     recorded = [
         review
         for review in twilio.client.get("/api/reviews").raise_for_status().json()
-        if review["contact_number"] in contacts
+        if review["contact_number"] in contacts and review["id"] > last_id
     ]
     wanted = {
         (contact, clean(review["name"]), clean(review["product"]), clean(review["review"]))

@@ -125,13 +125,14 @@ addEventListener("popstate", () => {
 
 // News
 
-let source, opening, announcing, refreshing;
+let source, opening, watching, announcing, refreshing;
 let last = live.dataset.last;
 let heardAt = new Date(last);
 let figuresAt = 0;
 const arrived = [];
 const MOST_CARDS = 200;
 const TOLD_AGAIN = 4 * 60_000; // the server goes back by five minutes
+const LONGEST_SILENCE = 30_000; // a stream says something after 20 seconds, if only that it ends
 
 function listen() {
   silence();
@@ -140,7 +141,9 @@ function listen() {
   query.set("shown", cards().map((card) => card.dataset.id).join(","));
   query.set("last", last);
   source = new EventSource(`events?${query}`);
+  watch();
   source.addEventListener("open", () => {
+    watch();
     const hasMissed = Date.now() - heardAt > TOLD_AGAIN;
     if (hasMissed || list().querySelector(".trouble")) load(address());
     heardAt = Date.now();
@@ -179,11 +182,22 @@ document.addEventListener("visibilitychange", listen);
 function hear(event) {
   last = event.lastEventId;
   heardAt = Date.now();
+  watch();
+}
+
+/** Give up a connection that nothing comes through any more, and that nobody has closed. */
+function watch() {
+  clearTimeout(watching);
+  watching = setTimeout(() => {
+    say("Not connected", false);
+    again(100);
+  }, LONGEST_SILENCE);
 }
 
 function silence() {
   source?.close();
   clearTimeout(opening);
+  clearTimeout(watching);
 }
 
 function again(milliseconds) {

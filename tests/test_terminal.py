@@ -94,6 +94,15 @@ def test_the_demo_compares_with_what_the_edge_makes_of_a_text(
     assert "All 1 are recorded exactly once" in capsys.readouterr().out
 
 
+def test_the_demo_counts_no_review_that_its_customers_wrote_before(
+    local: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("simulator.random.randrange", lambda _: 1)
+    for _ in range(2):
+        demo(Simulator(local), [GOOD], customers=1)
+    assert capsys.readouterr().out.count("All 1 are recorded exactly once") == 2
+
+
 def test_where_one_gets_no_answer_the_others_do_not_begin(
     local: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,19 @@ def test_a_page_that_has_missed_the_news_loads_its_list_anew(
     page.get_by_text("Long ago").wait_for()
 
 
+def test_a_connection_that_nothing_comes_through_is_given_up(
+    fresh_server: str, open_page: OpenPage
+) -> None:
+    page = open_page("about:blank")
+    page.clock.install()
+    page.route("**/events?*", lambda _: None, times=1)
+    with page.expect_request("**/events?*"):
+        page.goto(fresh_server)
+    page.clock.fast_forward(31_000)
+    page.get_by_text("Not connected", exact=True).wait_for()
+    page.get_by_text("Live", exact=True).wait_for()
+
+
 def test_a_review_told_again_is_left_as_it_is(
     fresh_server: str, open_page: OpenPage, customer: Customer
 ) -> None:
@@ -228,6 +241,20 @@ def test_a_search_can_be_shared_and_the_back_button_undoes_it(
         page.wait_for_url(f"{fresh_server}/{address}")
         page.wait_for_function(f"document.querySelectorAll('.card').length === {products}")
     page.wait_for_function("document.getElementsByName('status')[0].value === ''")
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_a_product_of_two_lines_can_be_filtered_for(
+    fresh_server: str, open_page: OpenPage, sqlite_url: str, has_scripts: bool
+) -> None:
+    record_of(sqlite_url, "Lamp\nblue", "Lamp", status="read")
+    page = open_page(f"{fresh_server}/?product=Lamp%0Ablue", java_script_enabled=has_scripts)
+    page.get_by_text("Filtered, one product: Lamp blue.").wait_for()
+    page.get_by_label("Delivery").select_option("read")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**/*status=read*")
+    page.locator(".card").wait_for()
+    assert page.locator(".card h3").all_inner_texts() == ["Lamp blue"]
 
 
 def test_what_is_filtered_is_exported(
