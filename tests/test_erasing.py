@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from database import Database, utc_now
 from models import Review
+from reviews import search_text
 from simulator import Answer, Simulator, message_form, new_sid, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.databases import Valkey
@@ -157,11 +158,12 @@ def test_late_status_callbacks_of_an_erased_review_reach_no_other(
 
 def test_a_review_from_before_the_log_is_erased_too(local: TestClient) -> None:
     now = utc_now() - timedelta(days=400)
-    columns = ("user_name", "product_name", "product_review")
+    columns = ("product_name", "user_name", "product_review")
     row = {"contact_number": ANA, "created_at": now, "updated_at": now, "status": "sent"}
     with database_of(local).write() as connection:
         for number in (1, 2):
             values = {**row, **dict(zip(columns, WORDS, strict=True))}
+            values["search_text"] = search_text(*WORDS)
             connection.execute(
                 sa.insert(Review).values(**values, conversation_id=f"legacy-{number}")
             )

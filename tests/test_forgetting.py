@@ -18,6 +18,7 @@ import message_log
 from conversation import GREETING
 from database import utc_now
 from models import LoggedMessage, Review
+from reviews import search_text
 from simulator import Simulator, message_form
 from tests.conftest import MakeClient, database_of, listed
 from tests.databases import Valkey
@@ -167,7 +168,8 @@ def test_who_is_only_alike_is_not_forgotten(local: TestClient) -> None:
 def keep_legacy_reviews(client: TestClient, *contacts: str) -> None:
     """Put reviews beside those of the log, as an earlier program made them."""
     then = utc_now() - timedelta(days=400)
-    text = {"user_name": WORDS[1], "product_name": WORDS[0], "product_review": WORDS[2]}
+    columns = ("product_name", "user_name", "product_review", "search_text")
+    text = dict(zip(columns, (*WORDS, search_text(*WORDS)), strict=True))
     with database_of(client).write() as connection:
         for number, contact in enumerate(contacts, 1):
             old = {"contact_number": contact, "conversation_id": f"legacy-{number}", **text}
