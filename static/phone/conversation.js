@@ -148,7 +148,7 @@ export class Conversation {
   }
 
   #showRecords(records) {
-    this.ledger.now = records;
+    this.ledger.see(records);
     if (this.isOpen) this.show.ledger(this);
   }
 }

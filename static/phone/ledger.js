@@ -47,6 +47,7 @@ export class Ledger {
   constructor(records) {
     this.before = this.now = records;
     this.deliveries = 0;
+    this.isForgotten = false;
     /** SID to the words that answered it; null where these were erased. */
     this.told = new Map(
       records.tables.messages.map((row) => [row.message_sid, row.erased_at ? null : row.reply]),
@@ -58,6 +59,17 @@ export class Ledger {
   /** Begin a play: what is there now is what was there before it. */
   begin() {
     this.before = this.now;
+  }
+
+  /** Take what the tables hold now. Who is forgotten has none of the messages of before. */
+  see(records) {
+    const sids = new Set(records.tables.messages.map((row) => row.message_sid));
+    const known = this.now.tables.messages.map((row) => row.message_sid);
+    if (known.length && !known.some((sid) => sids.has(sid))) {
+      this.isForgotten = true;
+      for (const sid of known) this.told.delete(sid);
+    }
+    this.now = records;
   }
 
   /** Note what a delivery was answered. */

@@ -9,9 +9,12 @@ export function showLedger(ledger, { verdict, counts, rows, store }) {
   const problems = ledger.check();
   const finished = messages.filter((row) => row.finished).length;
   verdict.className = `verdict ${problems.length ? "bad" : "good"}`;
+  const forgotten = ledger.isForgotten
+    ? "What was said before is gone: this contact was forgotten, or the log was lost. "
+    : "";
   verdict.textContent = problems.length
     ? `Something is wrong: ${problems.join("; ")}.`
-    : `Nothing lost, nothing doubled: ${count(messages.length, "message")} in the log, each ` +
+    : `${forgotten}Nothing lost, nothing doubled: ${count(messages.length, "message")} in the log, each ` +
       `once; ${count(finished, "finished conversation")}, ${count(reviews.length, "review")}. ` +
       `${count(ledger.deliveries, "delivery", "deliveries")} since this page was opened.`;
   counts.replaceChildren(...Object.keys(KEYS).map((table) => countRow(ledger, table, store)));

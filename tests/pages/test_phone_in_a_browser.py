@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from conversation import GREETING
 from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE
 from tests.pages.phone_page import (
@@ -213,6 +214,17 @@ def test_a_page_that_is_loaded_again_goes_on(phone: Any) -> None:
         write(phone, text)
     assert said(phone, "bot")[-1] == THANKS
     assert is_all_well(phone)
+
+
+def test_who_is_forgotten_meanwhile_begins_anew(server: Uvicorn, phone: Any) -> None:
+    write(phone, "Hi")
+    contact = phone.locator("#contact").input_value()
+    gone = httpx.delete(f"{server.base_url}/api/contacts/{contact}", trust_env=False)
+    assert gone.status_code == 204
+    write(phone, "Hello")
+    assert said(phone, "bot") == [GREETING, GREETING]
+    verdict = str(phone.locator("#verdict.good").text_content())
+    assert verdict.startswith("What was said before is gone: this contact was forgotten, or")
 
 
 def test_fifty_hostile_texts_stay_text(phone: Any) -> None:
