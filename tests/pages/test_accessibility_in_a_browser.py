@@ -33,7 +33,8 @@ def findings(page: Any, address: str = "") -> list[str]:
 def test_no_page_of_the_dashboard_has_a_serious_barrier(
     fresh_server: str, open_page: OpenPage, sqlite_url: str, scheme: str
 ) -> None:
-    page = open_page(fresh_server, color_scheme=scheme, reduced_motion="reduce")
+    options = {"color_scheme": scheme, "reduced_motion": "reduce", "expected": "status of 4"}
+    page = open_page(fresh_server, **options)
     assert findings(page) == []
     with httpx.Client(base_url=fresh_server, timeout=30, trust_env=False) as client:
         for text in (*REVIEW, "Hi"):
@@ -42,7 +43,8 @@ def test_no_page_of_the_dashboard_has_a_serious_barrier(
     for status in ("failed", "sent", None):
         record(database, "word " * 200, status=status)
     database.close()
-    for path in ("/", "/reviews/1", "/reviews/2", "/?q=nothing", "/?q=iphone&status=read"):
+    reviews = ("/", "/reviews/1", "/reviews/2", "/?q=nothing", "/?q=iphone&status=read")
+    for path in (*reviews, "/reviews/999", "/?since=yesterday"):
         assert findings(page, f"{fresh_server}{path}") == [], path
     page.goto(f"{fresh_server}/reviews/1")
     for fold in page.locator("summary").all():
