@@ -1,5 +1,6 @@
 """A real browser for the pages."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from checker import check
 from database import open_database
+from models import Base
 from run import find_browser
 from tests.conftest import TOKEN, MakeClient
 from tests.pages.browser import flags
@@ -80,11 +82,35 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
     database.close()
 
 
+@pytest.fixture(scope="module")
+def emptied_server(
+    migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """The address of a server that believes everybody, and its database's."""
+    folder = tmp_path_factory.mktemp("emptied")
+    url = f"sqlite:///{shutil.copy(migrated_sqlite, folder / 'test.db')}"
+    # With rows for conversations, since a memory can't be emptied from here.
+    with serve(folder / "log", DATABASE_URL=url, CONVERSATION_STORE="database") as running:
+        yield running.base_url, url
+
+
 @pytest.fixture
-def fresh_server(sqlite_url: str, tmp_path: Path) -> Iterator[str]:
+def fresh_database(emptied_server: tuple[str, str]) -> str:
+    """The address of the fresh server's database."""
+    _, url = emptied_server
+    database = open_database(url)
+    with database.write() as connection:
+        for table in (*Base.metadata.tables, "sqlite_sequence"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    database.close()
+    return url
+
+
+@pytest.fixture
+def fresh_server(emptied_server: tuple[str, str], fresh_database: str) -> str:  # noqa: ARG001
     """A server that believes everybody and has no review yet; its address."""
-    with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as running:
-        yield running.base_url
+    base_url, _ = emptied_server
+    return base_url
 
 
 @pytest.fixture

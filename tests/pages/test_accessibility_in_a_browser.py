@@ -31,7 +31,7 @@ def findings(page: Any, address: str = "") -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_of_the_dashboard_has_a_serious_barrier(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str, scheme: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str, scheme: str
 ) -> None:
     options = {"color_scheme": scheme, "reduced_motion": "reduce", "expected": "status of 4"}
     page = open_page(fresh_server, **options)
@@ -39,7 +39,7 @@ def test_no_page_of_the_dashboard_has_a_serious_barrier(
     with httpx.Client(base_url=fresh_server, timeout=30, trust_env=False) as client:
         for text in (*REVIEW, "Hi"):
             Customer(Simulator(client), "+15551234567").says(text)
-    database = open_database(sqlite_url)
+    database = open_database(fresh_database)
     for status in ("failed", "sent", None):
         record(database, "word " * 200, status=status)
     database.close()

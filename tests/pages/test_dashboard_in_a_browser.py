@@ -94,12 +94,12 @@ def test_a_page_that_nobody_looks_at_asks_for_nothing_and_catches_up(
 
 @pytest.mark.parametrize("missed", ["in the background", "asleep"])
 def test_a_page_that_has_missed_the_news_loads_its_list_anew(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str, missed: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str, missed: str
 ) -> None:
     def load_long_ago(route: Any) -> None:
         """Answer with the page of an hour ago, before a review that came 20 minutes ago."""
         answer = route.fetch()
-        database = open_database(sqlite_url)
+        database = open_database(fresh_database)
         record(database, "Long ago", at=utc_now() - timedelta(minutes=20))
         database.close()
         an_hour_ago = (utc_now() - timedelta(hours=1)).isoformat()
@@ -186,9 +186,9 @@ def test_the_link_past_the_header_leads_to_the_content(
 
 
 def test_of_many_that_have_just_come_the_older_ones_stay_on_their_page(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str
 ) -> None:
-    database = open_database(sqlite_url)
+    database = open_database(fresh_database)
     for second in range(CARDS + 5):
         record(database, at=utc_now() - timedelta(seconds=10 - second / 10))
     page = open_page(fresh_server)
@@ -200,9 +200,9 @@ def test_of_many_that_have_just_come_the_older_ones_stay_on_their_page(
 
 
 def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str
 ) -> None:
-    record_of(sqlite_url, "Lamp", "Sofa", "Chair")
+    record_of(fresh_database, "Lamp", "Sofa", "Chair")
     page = open_page(fresh_server)
     page.evaluate(f"{MARK} = 'here'")
     page.get_by_label("Search").press_sequentially("FINE SOFA")
@@ -223,9 +223,9 @@ def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
 
 
 def test_a_search_can_be_shared_and_the_back_button_undoes_it(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str
 ) -> None:
-    record_of(sqlite_url, "Lamp", "Sofa", status="read")
+    record_of(fresh_database, "Lamp", "Sofa", status="read")
     page = open_page(fresh_server)
     page.get_by_label("Delivery").select_option("read")
     page.get_by_text("Show all").wait_for()
@@ -245,9 +245,9 @@ def test_a_search_can_be_shared_and_the_back_button_undoes_it(
 
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_a_product_of_two_lines_can_be_filtered_for(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str, has_scripts: bool
+    fresh_server: str, open_page: OpenPage, fresh_database: str, has_scripts: bool
 ) -> None:
-    record_of(sqlite_url, "Lamp\nblue", "Lamp", status="read")
+    record_of(fresh_database, "Lamp\nblue", "Lamp", status="read")
     page = open_page(f"{fresh_server}/?product=Lamp%0Ablue", java_script_enabled=has_scripts)
     page.get_by_text("Filtered, one product: Lamp blue.").wait_for()
     page.get_by_label("Delivery").select_option("read")
@@ -258,9 +258,9 @@ def test_a_product_of_two_lines_can_be_filtered_for(
 
 
 def test_what_is_filtered_is_exported(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str
 ) -> None:
-    record_of(sqlite_url, "Lamp", "Sofa")
+    record_of(fresh_database, "Lamp", "Sofa")
     page = open_page(fresh_server)
     page.get_by_label("Search").fill("sofa")
     page.locator(".card").nth(1).wait_for(state="detached")
@@ -272,9 +272,9 @@ def test_what_is_filtered_is_exported(
 
 
 def test_without_scripts_the_form_and_the_links_do_the_same(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str
 ) -> None:
-    database = open_database(sqlite_url)
+    database = open_database(fresh_database)
     for product in ("Lamp", "Sofa"):
         record(database, "word " * 200, product=product)
     database.close()
@@ -303,9 +303,9 @@ def test_dark_is_dark_and_light_is_light(fresh_server: str, open_page: OpenPage)
 
 
 def test_fifty_hostile_texts_are_text_and_none_leaves_a_screen_of_360_pixels(
-    fresh_server: str, open_page: OpenPage, sqlite_url: str
+    fresh_server: str, open_page: OpenPage, fresh_database: str
 ) -> None:
-    database = open_database(sqlite_url)
+    database = open_database(fresh_database)
     for text in HOSTILE:
         number = record(database, text, product=text[:150], name=text[:150])
     database.close()
