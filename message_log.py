@@ -1,10 +1,11 @@
 """All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
 
 import hmac
+import json
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,10 @@ END = "end-"
 
 FORGOTTEN = "forgotten-"
 """How a pseudonym begins."""
+
+
+A_MOMENT = timedelta(microseconds=1)
+"""By how much at least a contact's times rise, whatever clocks say: latest is by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ def forget(connection: Connection, contact: str, name: str, now: datetime) -> in
         if not last.finished and not last.message_sid.startswith(END):
             message = Message(f"{END}{uuid.uuid4().hex}", name, "")
             turn = Turn(Conversation(last.conversation_id, position=last.position + 1), "")
-            append(connection, [(message, turn, now)])
+            append(connection, [(message, turn, max(now, last.received_at + A_MOMENT))])
             erase_words(connection, LoggedMessage.message_sid == message.sid, now)
     return forgotten
 
@@ -158,6 +163,65 @@ def prove_writable(connection: Connection) -> None:
     message = Message(f"proof-{uuid.uuid4().hex}", "", "")
     append(connection, [(message, take_turn(None, message), utc_now())])
     connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == message.sid))
+
+
+def _of_latest(column: Any) -> dict[str, sa.Select[Any]]:
+    """Select a column of each contact's last message; by database, as each has its own way.
+
+    Put together once. The contacts are one parameter, a JSON array.
+    """
+    contacts = sa.bindparam("contacts", type_=sa.Text)
+    queries = {}
+    for database, rows in (
+        ("sqlite", sa.func.json_each(contacts)),
+        ("postgresql", sa.func.json_array_elements_text(sa.cast(contacts, sa.JSON))),
+    ):
+        contact = rows.table_valued("value")
+        latest = (
+            sa.select(column)
+            .where(LoggedMessage.contact_number == contact.c.value)
+            .order_by(LoggedMessage.received_at.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        queries[database] = sa.select(contact.c.value, latest).select_from(contact)
+    return queries
+
+
+_SIDS_OF_LATEST = _of_latest(LoggedMessage.message_sid)
+_LAST_TIMES = _of_latest(LoggedMessage.received_at)
+_LATEST = sa.select(
+    LoggedMessage.contact_number,
+    LoggedMessage.conversation_id,
+    LoggedMessage.position,
+    LoggedMessage.finished,
+    LoggedMessage.received_at,
+    LoggedMessage.erased_at,
+).where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
+
+
+def find_latest(connection: Connection, contacts: Collection[str]) -> dict[str, Any]:
+    """Find the last message of each contact that has one, without its words."""
+    # Two statements: PostgreSQL would read the whole table for one that has both.
+    sids = [*_find_of_latest(connection, _SIDS_OF_LATEST, contacts).values()]
+    if not sids:
+        return {}
+    return {row.contact_number: row for row in connection.execute(_LATEST, {"sids": sids})}
+
+
+def find_last_times(connection: Connection, contacts: Collection[str]) -> dict[str, datetime]:
+    """Find when the last message of each contact that has one was received."""
+    return _find_of_latest(connection, _LAST_TIMES, contacts)
+
+
+def _find_of_latest(
+    connection: Connection, queries: dict[str, sa.Select[Any]], contacts: Collection[str]
+) -> dict[str, Any]:
+    if not contacts:
+        return {}
+    query = queries[connection.dialect.name]
+    rows = connection.execute(query, {"contacts": json.dumps([*contacts])})
+    return {contact: value for contact, value in rows if value is not None}
 
 
 def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[Any]]:

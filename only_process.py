@@ -100,10 +100,14 @@ class OnlyProcess:
             except Exception:
                 lost = True
         if lost:
-            self.release()
+            self._let_go()
 
     def release(self) -> None:
-        """Give the right back, or give up a session that is lost."""
+        """Give the right back."""
+        self._let_go()
+        self._had_it = False  # PostgreSQL may end our session later than we come back
+
+    def _let_go(self) -> None:
         if self._file is not None:
             self._file.close()
         if self._session is not None:

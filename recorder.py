@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import message_log
 import reviews
@@ -18,7 +18,7 @@ from entry import (
     insist_on_same,
 )
 from logs import describe, logger, masked
-from message_log import LoggedReply
+from message_log import A_MOMENT, LoggedReply
 from reconciling import reconcile
 from stores import Held, Store
 from waiting_room import WaitingRoom
@@ -127,11 +127,14 @@ class Recorder:
         _reconcile(held, {entry.message.contact for entry in repeats})
 
     def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
+        contacts = {entry.message.contact for entry in entries}
+        times = message_log.find_last_times(held.connection, contacts)
         for entry in entries:
             contact = entry.message.contact
             turn = take_turn(held.conversations[contact], entry.message)
             held.conversations[contact] = turn.conversation
-            taken.append((entry.message, turn, self._next_time()))
+            times[contact] = self._next_time(times.get(contact))
+            taken.append((entry.message, turn, times[contact]))
             answers[entry] = Reply(turn.reply, turn.conversation.id if turn.review else None)
         message_log.append(held.connection, taken)
         reviews.save(
@@ -154,10 +157,15 @@ class Recorder:
             return error
         return Reply(logged.reply, logged.conversation_id if logged.finished else None)
 
-    def _next_time(self) -> datetime:
-        """Read the clock, never the same time twice: the log can be read in order of it."""
-        self._last_time = max(self._clock(), self._last_time + timedelta(microseconds=1))
-        return self._last_time
+    def _next_time(self, last_of_contact: datetime | None) -> datetime:
+        """Read the clock, never the same time twice: the log can be read in order of it.
+
+        A contact's times rise also where another worker's clock is ahead, or ours was set back.
+        """
+        self._last_time = max(self._clock(), self._last_time + A_MOMENT)
+        if last_of_contact is None:
+            return self._last_time
+        return max(self._last_time, last_of_contact + A_MOMENT)
 
 
 def _reconcile(held: Held, contacts: Collection[str]) -> None:

@@ -9,7 +9,9 @@ from sqlalchemy.engine import Row
 
 from conversation import RULES_VERSION, Conversation, Turn, replay
 from message_log import as_message
-from reconciling import MOST_SKEW
+
+MOST_SKEW = timedelta(seconds=1)
+"""How far a contact's times may fall: earlier versions let the clocks of workers decide alone."""
 
 GRACE = timedelta(minutes=1)
 """A store looks whether a conversation is over some time before its message is logged: for as long

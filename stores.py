@@ -137,9 +137,7 @@ def _read(
 
 
 def _write(connection: Connection, changes: dict[str, Conversation | None], now: datetime) -> None:
-    if not changes:
-        return
-    connection.execute(_DELETE, {"contacts": [*changes]})
+    _delete_rows(connection, changes)
     rows = [
         {
             "contact_number": contact,
@@ -168,10 +166,10 @@ def _changes(
     }
 
 
-def _delete_rows(database: Database) -> None:
-    """Leave no rows to the database store that are behind what another one goes on with."""
-    with database.write() as connection:
-        connection.execute(sa.delete(UnfinishedConversation))
+def _delete_rows(connection: Connection, contacts: Collection[str]) -> None:
+    """Leave the database store no row that is behind what another store goes on with."""
+    if contacts:
+        connection.execute(_DELETE, {"contacts": [*contacts]})
 
 
 class MemoryStore:
@@ -196,7 +194,6 @@ class MemoryStore:
         if self._only_process.claim():
             # Until now another process may have gone on with what we remember: ask the log.
             self._doubtful = set(self._conversations)
-            _delete_rows(self._database)
 
     def close(self) -> None:
         self._only_process.release()
@@ -213,6 +210,7 @@ class MemoryStore:
                 doubtful = {c: before[c] for c in self._doubtful.intersection(contacts)}
                 held.conversations.update(reconcile(connection, doubtful, idle_since))
                 yield held
+                _delete_rows(connection, contacts)
                 claim()
             self._doubtful.difference_update(contacts)
             for contact, conversation in _changes(before, held.conversations).items():
@@ -252,7 +250,7 @@ class RedisStore:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        _delete_rows(self._database)
+        self._database.migrate()
 
     def close(self) -> None:
         self._redis.close()
@@ -271,6 +269,7 @@ class RedisStore:
                     stood = reconcile(connection, remembered, idle_since)
                     held = Held(connection, dict(stood), idle_since)
                     yield held
+                    _delete_rows(connection, ours)
                     claim()
                 for contact, conversation in _changes(stood, held.conversations).items():
                     changes[contact] = _encode(conversation) if conversation else b""

@@ -9,8 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 from models import LoggedMessage, Review, UnfinishedConversation
-from reconciling import MOST_SKEW
-from replayed import GRACE
+from replayed import GRACE, MOST_SKEW
 from reviews import PENDING, search_text
 from whatsapp import STATUSES
 

@@ -1,5 +1,7 @@
 """Another CONVERSATION_STORE, and the first again: nobody goes on where they were long before."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +14,6 @@ from conversation import GREETING
 from database import open_database
 from main import create_app
 from models import LoggedMessage, Review, UnfinishedConversation
-from reconciling import MOST_SKEW
 from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import listed
@@ -30,21 +31,23 @@ def stores(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 class Installation:
-    """One database that is served with one store after another."""
+    """One database that is served with one store after another, or with two at once."""
 
     def __init__(self, database_url: str, valkey: Valkey) -> None:
         self._settings: dict[str, Any] = {"database_url": database_url, "redis_url": valkey.url}
 
-    def hears(self, store: str, *texts: str) -> str:
-        """Start with a store, say something, stop; return the last answer."""
+    @contextmanager
+    def serving(self, store: str) -> Iterator[Customer]:
+        """Start with a store, for a customer to write to; stop."""
         settings = {**self._settings, "environment": "local", "conversation_store": store}
         with TestClient(create_app(Settings(**settings))) as client:
-            customer = Customer(Simulator(client), CONTACT)
-            answer = ""
-            for text in texts:
-                answer = customer.says(text)
+            yield Customer(Simulator(client), CONTACT)
             self.reviews = [review["product_review"] for review in listed(client)]
-        return answer
+
+    def hears(self, store: str, *texts: str) -> str:
+        """Start with a store, say something, stop; return the last answer."""
+        with self.serving(store) as customer:
+            return [customer.says(text) for text in texts][-1] if texts else ""
 
 
 MOMENTS = [
@@ -82,7 +85,6 @@ def test_a_conversation_is_over_when_another_was_finished_since(
 ) -> None:
     first, other = stores
     installation.hears(first, "Hi", "Lamp", "Ana")
-    let_pass(MOST_SKEW, database_url)  # within it nothing has a certain order
     installation.hears(other, "Hello", "Cup", "Bo", "Fine.", "Hi", "Rug", "Cy", "Soft.")
     assert installation.hears(first, "Hi again") == GREETING
     assert "Hi again" not in installation.reviews
@@ -100,6 +102,29 @@ def test_the_conversation_that_was_begun_last_goes_on(
     installation.hears(first)
     assert problems(database_url) == []
     assert installation.hears(first, "Cy", "Soft.") == THANKS
+
+
+def test_a_conversation_is_over_when_another_was_finished_with_a_store_that_had_started_before(
+    installation: Installation, stores: tuple[str, str], database_url: str
+) -> None:
+    first, other = stores
+    with installation.serving(other) as customer:
+        installation.hears(first, "Hi", "Lamp")
+        for text in ("Hello", "Cup", "Bo", "Fine."):
+            customer.says(text)
+    assert installation.hears(first, "Hi again") == GREETING
+    assert problems(database_url) == []
+
+
+def test_a_conversation_goes_to_and_fro_between_two_stores_that_serve_at_once(
+    installation: Installation, database_url: str
+) -> None:
+    with installation.serving("database") as one, installation.serving("redis") as other:
+        one.says("Hi")
+        for customer, text in ((other, "Rug"), (one, "Cy"), (other, "Soft."), (one, "Hi")):
+            answer = customer.says(text)
+            assert problems(database_url) == []
+    assert (answer, installation.reviews) == (GREETING, ["Soft."])
 
 
 def test_redis_goes_on_where_the_database_store_was_and_back_again(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 
 import message_log
-import reconciling
 from conversation import Conversation, Message, State, take_turn
 from database import OUTAGES, Database, open_database, utc_now
 from redis_client import RedisClient
@@ -87,18 +87,15 @@ def test_what_is_forgotten_is_read_from_the_log(store: RedisStore, server: redis
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 class TestOnAnyDatabase:
     def test_what_redis_knows_is_not_replayed_from_the_log(
-        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+        self, store: RedisStore, database: Database
     ) -> None:
         said = [say(store, 1), say(store, 2)]
         asked: list[str] = []
-
-        def ask(_connection: object, conversation_ids: list[str]) -> dict[str, None]:
-            asked.extend(conversation_ids)
-            return {}
-
-        monkeypatch.setattr(reconciling, "_replay", ask)
+        sa.event.listen(
+            database.engine, "before_cursor_execute", lambda *args: asked.append(args[2])
+        )
         assert get(store) == said[-1]
-        assert asked == []
+        assert [statement for statement in asked if "messages.body" in statement] == []
 
     def test_what_is_idle_is_not_found_again_in_the_log(
         self, store: RedisStore, database: Database, server: redis.Redis

@@ -21,6 +21,7 @@ from tests.simulation.virtual import Process
 from whatsapp import StatusUpdate
 
 TTL = timedelta(hours=1)
+Clock = Callable[[], datetime]
 FORGETTING_KEY = "a key"
 
 
@@ -46,16 +47,20 @@ class RedisOfWorker(RedisClient):
 
 
 class Worker:
-    """One place for a worker's process; `open_database` opens its own door to the database."""
+    """One place for a worker's process, whose clock is `ahead`.
+
+    `open_database` opens its own door to the database.
+    """
 
     def __init__(
         self,
         name: str,
         open_database: Callable[[], Database],
-        open_store: Callable[[Database, Process], Store],
+        open_store: Callable[[Database, Process, Clock], Store],
         story: Story,
+        ahead: timedelta,
     ) -> None:
-        self.name = name
+        self.name, self._clock = name, lambda: story.clock() + ahead
         self._open_database, self._open_store, self._story = open_database, open_store, story
         self._generation = 0
         self.start()
@@ -64,8 +69,8 @@ class Worker:
         self._generation += 1
         self.process = Process(f"{self.name}.{self._generation}", self._restart)
         self.database = self._open_database()
-        self.store = self._open_store(self.database, self.process)
-        self.collector = Collector(self.store, self._story.clock, FORGETTING_KEY)
+        self.store = self._open_store(self.database, self.process, self._clock)
+        self.collector = Collector(self.store, self._clock, FORGETTING_KEY)
         self._do(self.collector.start, self._note_death)
 
     def _note_death(self) -> None:
@@ -113,10 +118,10 @@ class Worker:
         await self._do(self.collector.close)
 
 
-def make_store(kind: str, redis: Redis, trouble: Trouble, clock: Callable[[], datetime]) -> Any:
+def make_store(kind: str, redis: Redis, trouble: Trouble) -> Any:
     """Make what opens a store of the kind for a worker's process."""
 
-    def open_store(database: Database, process: Process) -> Store:
+    def open_store(database: Database, process: Process, clock: Clock) -> Store:
         if kind == "redis":
             return RedisStore(database, TTL, RedisOfWorker(redis, trouble, process), clock)
         if kind == "memory":

@@ -6,17 +6,18 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import redis
 import sqlalchemy as sa
 
-import reconciling
 from checker import check
 from collector import Collector
 from database import open_database
 from entry import Reply
 from models import LoggedMessage, Review
+from reconciling import reconcile
 from redis_client import RedisClient
 from stores import RedisStore
 from tests.databases import Valkey
@@ -236,15 +237,15 @@ class TestSeveralWorkers:
         tell(with_redis, message(1))
         tell(without, message(2))  # Redis does not know of it
         without.DEADLINE_SECONDS = 0.5
-        replay, collisions = reconciling._replay, iter([True])
+        collisions = iter([True])
 
-        def read_and_be_late(connection: sa.Connection, whom: list[str]) -> object:
-            found = replay(connection, whom)
-            if whom and with_redis.is_writing() and next(collisions, False):
+        def read_and_be_late(connection: Any, remembered: Any, idle_since: Any) -> Any:
+            stand = reconcile(connection, remembered, idle_since)
+            if remembered and with_redis.is_writing() and next(collisions, False):
                 tell(without, message(3))
-            return found
+            return stand
 
-        monkeypatch.setattr(reconciling, "_replay", read_and_be_late)
+        monkeypatch.setattr("stores.reconcile", read_and_be_late)
         assert tell(with_redis, message(4))[0].text in REPLIES[2:]
 
     def test_one_that_is_frozen_in_its_commit_stalls_nobody_but_its_contacts(

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from checker import check
 from collector import Collector
 from conversation import APOLOGY, GREETING, Message
-from database import Database
+from database import Database, utc_now
 from entry import MessageSidTaken, Reply
 from logs import logger
-from models import LoggedMessage
+from models import LoggedMessage, Review
 from stores import DatabaseStore
 from tests.writer.conftest import (
     BEN,
@@ -166,6 +166,22 @@ def test_a_sid_of_another_contact_is_refused(
 def test_the_first_text_of_a_sid_counts(collector: Collector) -> None:
     tell_in_turn(collector, message(1), message(2), message(2, "Sofa"), message(3))
     assert tell(collector, message(4))[0] == THANKS
+
+
+def test_clocks_that_disagree_leave_everybody_in_their_conversation(
+    store: Interrupted, database: Database
+) -> None:
+    """As when a clock is set, and when workers on two machines take turns."""
+    ahead = [timedelta()]
+    collector = Collector(store, lambda: utc_now() + ahead[0])
+    for number in range(1, 9):
+        for minutes in (-30, 30 * (number % 2)):
+            ahead[0] = timedelta(minutes=minutes)
+            [reply] = tell(collector, message(number))
+            collector.close()  # the next one is another worker's
+    assert reply.text == THANKS.text
+    assert count(database, Review) == 2
+    assert check(database).problems == []
 
 
 def test_times_in_the_log_only_grow_even_when_the_clock_stands(database: Database) -> None:
