@@ -102,5 +102,5 @@ def _cut_path(path: str) -> str:
 
 _CONTACT, _NUMBER = (
     re.compile("(?<=/api/contacts/).*"),
-    re.compile("[0-9](?:(?:[-. ()]|%2[08-9de])*[0-9]){6,}", re.I),
+    re.compile("[0-9](?:(?:%[0-9A-F]{2}|[^0-9A-Za-z%]){0,9}[0-9]){6,}"),
 )

@@ -156,11 +156,11 @@ function listen() {
   source.addEventListener("gone", (event) => {
     hear(event);
     document.getElementById(`review-${JSON.parse(event.data).id}`)?.remove();
-    if (!cards().length) load(address());
+    if (!cards().length) loadAnew();
   });
   source.addEventListener("many", (event) => {
     hear(event);
-    load(address());
+    loadAnew();
   });
   source.addEventListener("end", (event) => {
     hear(event);
@@ -178,6 +178,11 @@ function listen() {
 }
 
 document.addEventListener("visibilitychange", listen);
+
+/** Load the list, and listen for what becomes of the reviews that are on it now. */
+async function loadAnew() {
+  if (await load(address())) listen();
+}
 
 function hear(event) {
   last = event.lastEventId;
@@ -220,7 +225,7 @@ function show({ id, product, card: html }) {
   if (old) {
     replace(old, card);
   } else if (!document.getElementById("cards") || cards().length >= MOST_CARDS) {
-    load(address());
+    loadAnew();
   } else {
     const next = cards().find((other) => !isNewer(other, card));
     if (!next && document.querySelector("[rel=next]")) return; // it is on an older page

@@ -202,7 +202,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
         with httpx.Client(trust_env=False) as client:
             client.get(f"{url}?contact=%2B15559876543&q=Zanzibar")
             client.get(f"{url}?contact=15559876543?q=Zanzibar")
-            client.get(f"{running.base_url}/api/contact/+1 (555) 987-6543")
+            for number in ("+1 (555) 987-6543", "555/987/6543", "1_555,987+6543", "987\u20116543"):
+                client.get(f"{running.base_url}/api/contact/{number}")
             client.post(f"{running.base_url}/webhook?x=Zanzibar", data={"From": CONTACT})
             upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
             key = {"Sec-WebSocket-Key": "x" * 22 + "==", "Sec-WebSocket-Version": "13"}
@@ -215,7 +216,8 @@ def test_uvicorns_lines_have_our_form_and_no_query(server: Uvicorn) -> None:
     assert log.count('"GET /api/reviews HTTP/1.1" 200') == 2
     assert '"POST /webhook HTTP/1.1" 200' in log
     assert '"WebSocket /live" 403' in log
-    assert not [secret for secret in (*PRIVATE, "6543") if secret in log]
+    assert not [secret for secret in PRIVATE if secret in log]
+    assert len(re.findall('"GET /api/contact/(?:%2B)?… HTTP/1.1" 404', log)) == 4
     configured = log[log.index("starting environment=") :].splitlines()[1:]
     assert [line for line in configured if not LINE.match(line)] == []
 

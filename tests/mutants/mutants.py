@@ -95,6 +95,13 @@ MUTANTS = [
         "                raise WithdrawnMeanwhile\n",
         "                pass\n",
         sign="was answered with the apology and is in the log",
+        also=(
+            (
+                "            del self._by_sid[entry.message.sid]\n",
+                "            if self._by_sid.pop(entry.message.sid, None) is None:\n"
+                "                continue\n",
+            ),
+        ),
     ),
     Mutant(
         "the deadline apologises for what is being committed",
