@@ -189,13 +189,13 @@ MUTANTS = [
         "the memory store remembers what was not committed",
         "stores.py",
         """                yield held
-                claim()
-            self._doubtful""",
+                _delete_rows(connection, contacts)
+""",
         """                yield held
                 for contact, conversation in held.conversations.items():
                     self._remember(contact, conversation, now)
-                claim()
-            self._doubtful""",
+                _delete_rows(connection, contacts)
+""",
         sign="conversation SM",
     ),
     Mutant(
