@@ -76,7 +76,7 @@ def restore(copy: Path, database: Path) -> Path | None:
                 source.backup(target)  # one transaction: all of it or nothing, whatever crashes
             except BaseException:
                 with suppress(sqlite3.Error):  # else it may be the only sound one
-                    if target.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                    if target.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",):
                         kept.unlink()
                 raise
     return kept
@@ -153,7 +153,7 @@ def _insist_on_new(file: Path) -> None:
 def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
     """Count the reviews. Raises Refused where it is no sound database that we could use."""
     try:
-        [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
+        [state] = connection.execute("PRAGMA integrity_check(1)").fetchone()
         [reviews, _] = connection.execute(
             "SELECT count(*), max(product_review) FROM reviews"
         ).fetchone()

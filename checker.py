@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
+import foundations
 import message_log
 import schema
 import whole_log
@@ -217,11 +218,14 @@ def main() -> None:
         database = open_database(settings.database_url)
         if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
             sys.exit(
-                f"{place} has schema {version}, this program checks {SCHEMA_VERSION}."
-                " Starting the service brings an older one up to date."
+                f"{place} has schema {version!r}, this program checks {SCHEMA_VERSION}."
+                " Starting the service brings an older one up to date; for a newer one, install"
+                " the newer program."
             )
         kept_for = ttl if is_strict else None
+        problems = [*foundations.problems(database)]
         findings = check(database, kept_since, kept_for=kept_for, witness=witness)
+        findings.problems[:0] = problems
     except (SQLAlchemyError, ValueError, *OUTAGES) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:

@@ -38,6 +38,11 @@ def erase_review(database: Database, review_id: int) -> bool:
         # Messages before reviews, as everywhere: who erase at once wait, and don't deadlock.
         which = LoggedMessage.conversation_id == conversation_id
         message_log.erase_words(connection, which, utc_now())
+        connection.execute(
+            sa.delete(UnfinishedConversation).where(
+                UnfinishedConversation.conversation_id == conversation_id
+            )
+        )
         gone = reviews.erase(connection, review_id)
     if gone:
         logger.info("review erased review=%d conversation=%s", review_id, conversation_id)

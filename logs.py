@@ -89,7 +89,8 @@ class _WithoutNumbers(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                _cut_path(word) if isinstance(word, str) and word.startswith("/") else word
+                # What is no path at all is quoted: GET *+1555…
+                _cut_path(word) if isinstance(word, str) and word.startswith(("/", "%")) else word
                 for word in record.args
             )
         return True
@@ -101,6 +102,6 @@ def _cut_path(path: str) -> str:
 
 
 _CONTACT, _NUMBER = (
-    re.compile("(?<=/api/contacts/).*"),
+    re.compile("(?<=contacts/).*", re.IGNORECASE),
     re.compile("[0-9](?:(?:%[0-9A-F]{2}|[^0-9A-Za-z%]){0,9}[0-9]){6,}"),
 )

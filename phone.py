@@ -14,7 +14,7 @@ import httpx
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 import pages
 from access import require_this_machine
@@ -82,11 +82,16 @@ class Said(OfContact):
     """Sign with a token that is not ours."""
 
 
+def _insist_on_address(callback: str) -> str:
+    urlsplit(callback)  # raises ValueError
+    return callback
+
+
 class Reported(OfContact):
     """How the delivery of one of our messages went, to the address that its TwiML named."""
 
     sid: Sid
-    callback: Annotated[str, Field(max_length=1_000)]
+    callback: Annotated[str, Field(max_length=1_000), AfterValidator(_insist_on_address)]
     status: Literal["sent", "delivered", "read", "undelivered"]
 
 

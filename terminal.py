@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from conversation import Message, replay
 from settings import FOLDER, Settings, SettingsError
 from simulator import (
     ACCOUNT_SID,
@@ -40,6 +41,9 @@ def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
             raise ValueError(
                 f"line {number} is no object with the texts product, name and review"
             ) from None
+        said = [Message("", "", clean(text)) for text in texts_of(review)]
+        if replay(said)[-1].review is None:
+            raise ValueError(f"line {number} has a text that is blank or too long for an answer")
         reviews.append(review)
     if not reviews:
         raise ValueError("it has no reviews")
@@ -149,7 +153,12 @@ def main() -> None:
     try:
         settings = Settings.load()
         reviews = read_examples(options.reviews) if options.word == "demo" else []
-        client = httpx.Client(base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False)
+        # Each customer has a connection, and a new one each time: one that was left open may just
+        # be closed by the server.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        client = httpx.Client(
+            base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False, limits=limits
+        )
     except (SettingsError, httpx.InvalidURL) as error:
         sys.exit(str(error))
     except (OSError, ValueError) as error:
@@ -177,7 +186,7 @@ def main() -> None:
                 tell(f"What every customer was told: {options.witness}")
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
-    except (httpx.HTTPError, httpx.InvalidURL, NotAnswered) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, NotAnswered) as error:
         sys.exit(f"\n{error}")
 
 

@@ -40,7 +40,9 @@ ALLOWED = {
     "collector": "conversation database schema stores recorder entry waiting_room",
     "replayed": "conversation message_log reviews",
     "whole_log": "models replayed reviews whatsapp",
-    "checker": "models database schema message_log replayed settings whatsapp whole_log witness",
+    "foundations": "database models",
+    "checker": "models database schema foundations message_log replayed settings whatsapp whole_log"
+    " witness",
     "signature": "",
     "forms": "",
     "whatsapp": "conversation forms signature",
@@ -64,7 +66,7 @@ ALLOWED = {
     "backup": "checker database schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",
-    "terminal": "settings simulator whatsapp witness",
+    "terminal": "conversation settings simulator whatsapp witness",
 }
 """What each room may import of ours; `logs` is open to all but those that import nothing."""
 

@@ -1,10 +1,13 @@
 """The checker: content with what the program wrote, and not with what anybody changed behind it."""
 
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+import foundations
 from checker import Findings, check
 from database import Database, open_database, utc_now
 from main import create_app
@@ -81,6 +85,12 @@ def played_on_sqlite(played_file: Path, tmp_path: Path) -> Iterator[Database]:
 def run_sql(database: Database, sql: str) -> None:
     with database.write() as connection:
         assert connection.exec_driver_sql(sql).rowcount > 0, "the tampering changed nothing"
+
+
+def run_ddl(database: Database, *statements: str) -> None:
+    with database.write() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
 
 
 def test_what_the_program_wrote_is_right(played: Database) -> None:
@@ -367,6 +377,35 @@ def test_the_command_says_whether_all_is_well(played: Database, database_url: st
         "conversation SMbo1 is unfinished and has no row among conversations\n"
     )
     assert result.stderr.endswith("Problems: 1.\n")
+
+
+def test_a_key_that_is_gone_is_found(database: Database) -> None:
+    if database.is_sqlite:  # where it can only be left out when a table is made
+        run_ddl(database, "CREATE TABLE kept AS SELECT * FROM messages", "DROP TABLE messages")
+        run_ddl(database, "ALTER TABLE kept RENAME TO messages")
+    else:
+        for key in ("pk_messages", "uq_messages_conversation_id_position"):
+            run_ddl(database, f"ALTER TABLE messages DROP CONSTRAINT {key}")
+    assert [*foundations.problems(database)] == [
+        "the table messages has no unique key (message_sid)",
+        "the table messages has no unique key (conversation_id, position)",
+    ]
+
+
+def test_an_index_that_differs_from_its_table_is_found(played_on_sqlite: Database) -> None:
+    assert [*foundations.problems(played_on_sqlite)] == []
+    played_on_sqlite.close()
+    file = played_on_sqlite.file
+    assert file is not None
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    table, index = (place.start() for place in [*re.finditer(b"SMana5", file.read_bytes())][-2:])
+    damaged = bytearray(file.read_bytes())
+    damaged[max(table, index)] ^= 2
+    file.write_bytes(damaged)
+    found = [*foundations.problems(open_database(f"sqlite:///{file}"))]
+    assert found
+    assert all(problem.startswith("the file is damaged: ") for problem in found)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import socket
 import traceback
 from collections.abc import Iterator
 
@@ -204,6 +205,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
             client.get(f"{url}?contact=15559876543?q=Zanzibar")
             for number in ("+1 (555) 987-6543", "555/987/6543", "1_555,987+6543", "987\u20116543"):
                 client.get(f"{running.base_url}/api/contact/{number}")
+            client.get(f"{running.base_url}/API//contacts/John.Doe")
+            with socket.create_connection(("127.0.0.1", running.port)) as raw:
+                raw.sendall(b"GET *+15559876543 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                raw.recv(1000)
             client.post(f"{running.base_url}/webhook?x=Zanzibar", data={"From": CONTACT})
             upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
             key = {"Sec-WebSocket-Key": "x" * 22 + "==", "Sec-WebSocket-Version": "13"}
@@ -218,6 +223,8 @@ def test_uvicorns_lines_have_our_form_and_no_query(server: Uvicorn) -> None:
     assert '"WebSocket /live" 403' in log
     assert not [secret for secret in PRIVATE if secret in log]
     assert len(re.findall('"GET /api/contact/(?:%2B)?… HTTP/1.1" 404', log)) == 4
+    assert '"GET /API//contacts/… HTTP/1.1" 404' in log
+    assert '"GET %2A%2B… HTTP/1.1" 404' in log
     configured = log[log.index("starting environment=") :].splitlines()[1:]
     assert [line for line in configured if not LINE.match(line)] == []
 

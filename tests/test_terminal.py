@@ -65,6 +65,13 @@ def test_a_line_that_is_no_review_is_named(tmp_path: Path, line: str) -> None:
         read_examples(file)
 
 
+@pytest.mark.parametrize("text", [" ", "x" * 151, "\ufeff"], ids=["blank", "long", "unseen"])
+def test_a_text_that_the_bot_would_not_take_is_named(tmp_path: Path, text: str) -> None:
+    file = listed(tmp_path / "reviews", GOOD, {**GOOD, "name": text})
+    with pytest.raises(ValueError, match="line 2 has a text that is blank or too long"):
+        read_examples(file)
+
+
 def test_a_line_separator_within_a_review_ends_no_line(tmp_path: Path) -> None:
     review = {**GOOD, "review": "a\u2028b"}
     file = tmp_path / "reviews"

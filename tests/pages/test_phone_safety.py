@@ -114,6 +114,11 @@ def test_its_line_leads_to_the_two_webhooks_of_this_app_alone(
     assert (answer.status_code, answer.json()["detail"]) == (422, "No webhook of ours.")
 
 
+def test_a_callback_that_is_no_address_is_refused(local: TestClient) -> None:
+    told = {"contact": CONTACT, "sid": new_sid(), "callback": "http://[::1", "status": "read"}
+    assert local.post("/phone/statuses", json=told).status_code == 422
+
+
 def test_no_host_leads_its_line_out_of_this_process(local: TestClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
