@@ -91,18 +91,31 @@ def _decompose(text: str) -> str:
 _GREEK_ACCENTS = re.compile("([\u0370-\u03ff])[\u0300-\u036f]+")
 
 
+# Put together once, since they run with every status callback.
+_BY_CONVERSATION = sa.select(Review.id).where(Review.conversation_id == sa.bindparam("value"))
+_BY_MESSAGE = sa.select(Review.id).where(Review.message_sid == sa.bindparam("value")).limit(1)
+_RAISE = (
+    sa.update(Review)
+    .where(
+        Review.id == sa.bindparam("review_id"),
+        Review.status.in_(sa.bindparam("lower", expanding=True)),
+    )
+    .values(
+        status=sa.bindparam("higher"),
+        error_code=sa.bindparam("code"),
+        message_sid=sa.func.coalesce(Review.message_sid, sa.bindparam("sid", type_=sa.Text)),
+        updated_at=sa.bindparam("now"),
+    )
+)
+
+
 def find_confirmed(
     connection: Connection, conversation_id: str | None, message_sid: str | None
 ) -> int | None:
     """Find the review a status callback speaks of, by its conversation, else by our message."""
-    for column, value in (
-        (Review.conversation_id, conversation_id),
-        (Review.message_sid, message_sid),
-    ):
+    for query, value in ((_BY_CONVERSATION, conversation_id), (_BY_MESSAGE, message_sid)):
         if value is not None:
-            found: int | None = connection.scalar(
-                sa.select(Review.id).where(column == value).limit(1)
-            )
+            found: int | None = connection.scalar(query, {"value": value})
             if found is not None:
                 return found
     return None
@@ -134,13 +147,14 @@ def raise_status(
     `lower` are Twilio's statuses that rank below. Our message's SID, learnt here first, is kept.
     """
     raised = connection.execute(
-        sa.update(Review)
-        .where(Review.id == review_id, Review.status.in_([PENDING, *lower]))
-        .values(
-            status=status,
-            error_code=error_code,
-            message_sid=sa.func.coalesce(Review.message_sid, message_sid),
-            updated_at=now,
-        )
+        _RAISE,
+        {
+            "review_id": review_id,
+            "lower": [PENDING, *lower],
+            "higher": status,
+            "code": error_code,
+            "sid": message_sid,
+            "now": now,
+        },
     )
     return raised.rowcount > 0
