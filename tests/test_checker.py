@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+import checker
 import foundations
 from checker import Findings, check
 from database import Database, open_database, utc_now
@@ -22,6 +23,7 @@ from main import create_app
 from models import LoggedMessage, UnfinishedConversation
 from settings import Settings
 from simulator import Customer, Simulator, message_form
+from tests.commands import run_command
 from tests.servers import ROOT
 
 ANA, BO = "+15559876543", "+15558765432"
@@ -351,27 +353,27 @@ def test_a_log_of_many_conversations_is_read_whole(played: Database) -> None:
     assert len(check(played).problems) == 1
 
 
-def python_checker(database_url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    settings = {"ENVIRONMENT": "local", "CONVERSATION_STORE": "database"}
-    return subprocess.run(
-        [sys.executable, "-m", "checker", *options],
+def check_data(database_url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    settings = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "database"}
+    return run_command(checker.main, *options, **settings)
+
+
+def test_the_command_says_whether_all_is_well(played: Database, database_url: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "checker"],
         cwd=ROOT,
-        env={**os.environ, **settings, "DATABASE_URL": database_url},
+        env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": database_url},
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_the_command_says_whether_all_is_well(played: Database, database_url: str) -> None:
-    result = python_checker(database_url)
     assert (result.returncode, result.stdout) == (0, "")
     checked, counts = result.stderr.splitlines()
     assert checked == f"Checked {database_url}"
     assert counts == "Messages: 10, conversations: 3, reviews: 1. Problems: none."
     run_sql(played, f"DELETE FROM conversations {OF_BO}")
-    assert python_checker(database_url).returncode == 0
-    result = python_checker(database_url, "--strict")
+    assert check_data(database_url).returncode == 0
+    result = check_data(database_url, "--strict")
     assert result.returncode == 1
     assert result.stdout == (
         "conversation SMbo1 is unfinished and has no row among conversations\n"
@@ -412,7 +414,7 @@ def test_an_index_that_differs_from_its_table_is_found(played_on_sqlite: Databas
     "url", ["postgresql://postgres:p4ssw0rd@127.0.0.1:1/x", "sqlite:////no/where.db"]
 )
 def test_the_command_says_in_a_sentence_that_the_database_is_away(url: str) -> None:
-    result = python_checker(url)
+    result = check_data(url)
     assert (result.returncode, result.stdout) == (1, "")
     [sentence] = result.stderr.splitlines()
     assert "can't be read: OperationalError" in sentence
@@ -420,7 +422,7 @@ def test_the_command_says_in_a_sentence_that_the_database_is_away(url: str) -> N
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    result = python_checker(f"sqlite:///{tmp_path / 'none.db'}")
+    result = check_data(f"sqlite:///{tmp_path / 'none.db'}")
     assert result.returncode == 1
     assert "unable to open database file" in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -429,14 +431,14 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 def test_a_database_without_our_tables_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "empty.db"
     file.touch()
-    result = python_checker(f"sqlite:///{file}")
+    result = check_data(f"sqlite:///{file}")
     assert result.returncode == 1
     assert "has schema None, this program checks 0002" in result.stderr
     assert file.stat().st_size == 0
 
 
 def test_the_command_names_unsafe_settings(sqlite_url: str) -> None:
-    result = python_checker(sqlite_url.replace("sqlite", "mysql"))
+    result = check_data(sqlite_url.replace("sqlite", "mysql"))
     assert result.returncode == 1
     assert "DATABASE_URL must begin with" in result.stderr
     assert "Traceback" not in result.stderr

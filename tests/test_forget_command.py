@@ -1,8 +1,6 @@
 """`python -m forgetting +1555…`, which `run.py forget` starts: beside a server, or without one."""
 
-import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +12,9 @@ from checker import check
 from conversation import GREETING
 from database import open_database
 from simulator import Customer, Simulator
+from tests.commands import run_command
 from tests.conftest import MakeClient, database_of, listed
-from tests.servers import ROOT, serve
+from tests.servers import serve
 from tests.traces import (
     ANA,
     BEN,
@@ -31,26 +30,15 @@ from tests.traces import (
 
 def forget(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the command with these settings in its environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "forgetting", *arguments],
-        cwd=ROOT,
-        # An empty value hides that of whoever runs the tests.
-        env={**os.environ, "ENVIRONMENT": "local", "API_KEY": "", **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # An empty value hides that of whoever runs the tests.
+    return run_command(forgetting.main, *arguments, **{"API_KEY": "", **settings})
 
 
-def refusal(patch: pytest.MonkeyPatch, *arguments: str, **settings: str) -> str:
-    """Run the command in this process; return what it ends with, which is its exit code 1."""
-    patch.setattr(sys, "argv", ["forgetting.py", *arguments])
-    for name, value in settings.items():
-        patch.setenv(name, value)
-    with pytest.raises(SystemExit) as ended:
-        forgetting.main()
-    assert isinstance(ended.value.code, str)
-    return ended.value.code
+def refusal(*arguments: str, **settings: str) -> str:
+    """Run the command; return the sentence that it ends with."""
+    result = forget(*arguments, **settings)
+    assert (result.returncode, result.stdout) == (1, "")
+    return result.stderr.removesuffix("\n")
 
 
 def test_a_known_customer_is_forgotten(make_client: MakeClient, database_url: str) -> None:
@@ -82,25 +70,23 @@ def test_a_database_that_is_away_is_told_in_a_sentence() -> None:
     assert "p4ssw0rd" not in sentence
 
 
-def test_a_database_that_is_not_there_is_not_made(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    sentence = refusal(monkeypatch, ANA, DATABASE_URL=f"sqlite:///{tmp_path / 'none.db'}")
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    sentence = refusal(ANA, DATABASE_URL=f"sqlite:///{tmp_path / 'none.db'}")
     assert sentence.startswith("That failed, so run it again: ")
     assert sentence.endswith("unable to open database file")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [[], [""], ["whatsapp:"], ["+1", "555"], ["--help"]])
-def test_a_customer_must_be_named(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = refusal(monkeypatch, *arguments, DATABASE_URL="sqlite:////no/where.db")
+def test_a_customer_must_be_named(arguments: list[str]) -> None:
+    sentence = refusal(*arguments, DATABASE_URL="sqlite:////no/where.db")
     assert sentence.startswith("Say whom to forget")
     assert sentence.endswith("run.py forget +15551234567")
 
 
-def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_settings_are_named() -> None:
     wrong = {"DATABASE_URL": "mysql://x/y", "API_KEY": "short", "RETENTION_DAYS": "0"}
-    said = refusal(monkeypatch, ANA, ENVIRONMENT="production", **wrong)
+    said = refusal(ANA, ENVIRONMENT="production", **wrong)
     for name in wrong:
         assert f"- {name} must " in said
 

@@ -11,12 +11,13 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+import checker
 from checker import check
 from conversation import APOLOGY, GOT_PRODUCT, GREETING
 from database import Database, utc_now
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator, message_form
-from tests.servers import ROOT
+from tests.commands import run_command
 from whatsapp import STATUSES
 from witness import Witness
 
@@ -246,14 +247,7 @@ def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
 
 
 def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "checker", *arguments],
-        env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": url},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command(checker.main, *arguments, DATABASE_URL=url)
 
 
 def test_the_command_compares_with_a_witness(

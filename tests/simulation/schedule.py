@@ -103,7 +103,7 @@ class Theatre:
         line = Line(choices, self._workers, story, Witness(), _count("SM"))
         customers = [
             Customer(line, f"+1555000000{n}", REVIEWS[n])
-            for n in range(1 + choices.pick(*[1] * MOST_CUSTOMERS))
+            for n in range(1 + choices.pick(*range(MOST_CUSTOMERS, 0, -1)))  # few, as a rule
         ]
         story.tell(f"workers: {workers}, store: {kind}, customers: {len(customers)}")
 
