@@ -1,7 +1,7 @@
 """What must hold between conversations, asked of all tables at once."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,38 +27,37 @@ def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str
 
 AT_ONCE = 1000
 
+# Put together once: the simulation asks them two thousand times.
 _IS_LEGACY = Review.conversation_id == sa.literal("legacy-").concat(sa.cast(Review.id, sa.Text))
 """A review of an earlier program, as it is called when its database is adopted."""
 
 
+def _is_logged(conversation_id: Any) -> sa.Exists:
+    return sa.exists().where(LoggedMessage.conversation_id == conversation_id)
+
+
+_REVIEWS_WITHOUT_LOG = sa.select(Review.id).where(~_IS_LEGACY, ~_is_logged(Review.conversation_id))
+_ROWS_WITHOUT_LOG = sa.select(UnfinishedConversation.conversation_id).where(
+    ~_is_logged(UnfinishedConversation.conversation_id)
+)
+
+
 def _without_log(connection: Connection) -> Iterator[str]:
     """Find rows that no message of the log accounts for; reviews from before the log are fine."""
-    logged = sa.select(LoggedMessage.message_sid)
-    for review_id in connection.scalars(
-        sa.select(Review.id).where(
-            ~_IS_LEGACY,
-            ~logged.where(LoggedMessage.conversation_id == Review.conversation_id).exists(),
-        )
-    ):
+    for review_id in connection.scalars(_REVIEWS_WITHOUT_LOG):
         yield f"review {review_id} has no messages in the log"
-    for conversation_id in connection.scalars(
-        sa.select(UnfinishedConversation.conversation_id).where(
-            ~logged.where(
-                LoggedMessage.conversation_id == UnfinishedConversation.conversation_id
-            ).exists()
-        )
-    ):
+    for conversation_id in connection.scalars(_ROWS_WITHOUT_LOG):
         yield f"conversation {conversation_id} has a row and no messages in the log"
 
 
-def _not_the_latest(connection: Connection) -> Iterator[str]:
+def _ends_and_latest() -> sa.Select[Any]:
     any_ = aliased(LoggedMessage)
     latest = (
         sa.select(sa.func.max(any_.received_at))
         .where(any_.contact_number == UnfinishedConversation.contact_number)
         .scalar_subquery()
     )
-    ends = sa.select(
+    return sa.select(
         UnfinishedConversation.conversation_id,
         LoggedMessage.received_at,
         sa.type_coerce(latest, LoggedMessage.received_at.type),
@@ -67,13 +66,19 @@ def _not_the_latest(connection: Connection) -> Iterator[str]:
         (LoggedMessage.conversation_id == UnfinishedConversation.conversation_id)
         & (LoggedMessage.position == UnfinishedConversation.position),
     )
-    for conversation_id, ended, latest_at in connection.execute(ends):
+
+
+_ENDS_AND_LATEST = _ends_and_latest()
+
+
+def _not_the_latest(connection: Connection) -> Iterator[str]:
+    for conversation_id, ended, latest_at in connection.execute(_ENDS_AND_LATEST):
         if latest_at is not None and latest_at - ended > MOST_SKEW:
             yield f"conversation {conversation_id} has a row, but its contact has written another"
 
 
-def _interleaved(connection: Connection) -> Iterator[str]:
-    """Find conversations that went on when their contact had begun another."""
+def _after_another() -> sa.Select[Any]:
+    """Select messages that go on with a conversation right after one of another."""
 
     def of_the_one_before(column: Any) -> Any:
         order = (LoggedMessage.received_at, LoggedMessage.position)
@@ -91,19 +96,29 @@ def _interleaved(connection: Connection) -> Iterator[str]:
         .where(LoggedMessage.erased_at.is_(None))
         .subquery()
     )
-    later = sa.select(
+    return sa.select(
         messages.c.conversation_id, messages.c.received_at, messages.c.received_before
     ).where(messages.c.position > 1, messages.c.conversation_id != messages.c.conversation_before)
-    for conversation_id, received_at, received_before in connection.execute(later):
+
+
+_AFTER_ANOTHER = _after_another()
+
+
+def _interleaved(connection: Connection) -> Iterator[str]:
+    """Find conversations that went on when their contact had begun another."""
+    for conversation_id, received_at, received_before in connection.execute(_AFTER_ANOTHER):
         if received_at - received_before > MOST_SKEW:
             yield f"conversation {conversation_id} went on when its contact had begun another"
 
 
+_REVIEWS = sa.select(Review, _IS_LEGACY.label("is_legacy")).order_by(Review.id).limit(AT_ONCE)
+_FURTHER_REVIEWS = _REVIEWS.where(Review.id > sa.bindparam("last"))
+
+
 def _wrong_reviews(connection: Connection) -> Iterator[str]:
     """Find reviews that are wrong by themselves, also those whose log is erased or never was."""
-    found = sa.select(Review, _IS_LEGACY.label("is_legacy")).order_by(Review.id).limit(AT_ONCE)
     first_of_ours: int | None = None
-    rows = connection.execute(found).all()
+    rows = connection.execute(_REVIEWS).all()
     while rows:
         for row in rows:
             if search_text(row.product_name, row.user_name, row.product_review) != row.search_text:
@@ -114,23 +129,28 @@ def _wrong_reviews(connection: Connection) -> Iterator[str]:
                 first_of_ours = row.id
             if row.is_legacy and first_of_ours is not None:
                 yield f"review {row.id} is called an earlier program's, and is newer than ours"
-        rows = connection.execute(found.where(Review.id > rows[-1].id)).all()
+        rows = connection.execute(_FURTHER_REVIEWS, {"last": rows[-1].id}).all()
 
 
-def _doubled(connection: Connection) -> Iterator[str]:
-    """Look whether what the promise stands on is there once, whatever became of its index."""
+_DOUBLED = {
+    what: sa.select(column).group_by(column).having(sa.func.count() > 1)
     for what, column in (
         ("message", LoggedMessage.message_sid),
         ("a review of conversation", Review.conversation_id),
         ("a row of conversation", UnfinishedConversation.conversation_id),
-    ):
-        doubled = sa.select(column).group_by(column).having(sa.func.count() > 1)
+    )
+}
+
+
+def _doubled(connection: Connection) -> Iterator[str]:
+    """Look whether what the promise stands on is there once, whatever became of its index."""
+    for what, doubled in _DOUBLED.items():
         for id_ in connection.scalars(doubled):
             yield f"{what} {id_} is there more than once"
 
 
-def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[str]:
-    """Find conversations that began while another of the same contact could still have gone on."""
+def _begun_after_unfinished() -> sa.Select[str, datetime, datetime]:
+    """Select messages that began a conversation, and the unfinished end of the one before."""
     newer, before, last = (aliased(LoggedMessage) for _ in range(3))
     latest_before = (
         sa.select(LoggedMessage.message_sid)
@@ -143,7 +163,7 @@ def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[st
         .correlate(newer)
         .scalar_subquery()
     )
-    pairs = (
+    return (
         sa.select(newer.conversation_id, newer.received_at, before.received_at)
         .join(before, before.message_sid == latest_before)
         .where(
@@ -153,6 +173,13 @@ def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[st
             ~sa.exists().where(last.conversation_id == before.conversation_id, last.finished),
         )
     )
-    for conversation_id, began, touched in connection.execute(pairs):
+
+
+_BEGUN_AFTER_UNFINISHED = _begun_after_unfinished()
+
+
+def _begun_too_early(connection: Connection, kept_for: timedelta) -> Iterator[str]:
+    """Find conversations that began while another of the same contact could still have gone on."""
+    for conversation_id, began, touched in connection.execute(_BEGUN_AFTER_UNFINISHED):
         if began - touched < kept_for - GRACE:
             yield f"conversation {conversation_id} began while another could still have gone on"
