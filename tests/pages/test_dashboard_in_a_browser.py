@@ -346,6 +346,7 @@ def test_the_login_of_a_production_server_lets_in_and_out(
         page.get_by_label("Key").wait_for()
         page.goto(running.base_url)
         assert "/login?next=" in page.url
+        page.close()  # while there is a server for what it still asks for
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
