@@ -19,6 +19,8 @@ from tests.servers import Uvicorn, wait_until
 from witness import Witness
 
 CUSTOMERS = 8
+THINKING_SECONDS = 0.05
+"""At most, before each message: enough is under way at any time, and the machine is not all busy."""
 Review = Mapping[str, str]
 Delivery = tuple[int, str]
 """The port it went to, and its MessageSid."""
@@ -85,6 +87,7 @@ class ForgetfulTwilio:
 
     def play(self, review: Review) -> None:
         for text in texts_of(review):
+            time.sleep(THINKING_SECONDS * self.random.random())
             self.say(text)
             while self.to_repeat and self.random.random() < 0.4:
                 self.repeat_one()
