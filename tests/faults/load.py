@@ -20,7 +20,7 @@ from witness import Witness
 
 CUSTOMERS = 8
 THINKING_SECONDS = 0.05
-"""At most, before each message: enough is under way at any time, and the machine is not all busy."""
+"""At most, before each message: enough is under way at any time, and the machine is not busy."""
 Review = Mapping[str, str]
 Delivery = tuple[int, str]
 """The port it went to, and its MessageSid."""
