@@ -59,11 +59,15 @@ def test_somebody_is_seen_typing_before_the_answer_comes(
     server: Uvicorn, open_page: OpenPage
 ) -> None:
     phone = ready(open_page(f"{server.base_url}/phone"))
+    on_its_way: list[Any] = []
+    phone.route("**/phone/messages", on_its_way.append)
     phone.fill("#say", "Hi")
-    phone.press("#say", "Enter")
+    with phone.expect_request("**/phone/messages"):
+        phone.press("#say", "Enter")
     phone.locator("#chat .dots").wait_for()
     assert phone.locator("#presence").text_content() == "typing…"
     assert said(phone, "bot") == []
+    on_its_way[0].continue_()
     bubbles(phone, "bot").first.wait_for()
     assert phone.locator("#chat .dots").count() == 0
     assert phone.locator("#presence").text_content() == "online"
