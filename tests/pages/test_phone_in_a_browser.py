@@ -60,7 +60,7 @@ def test_somebody_is_seen_typing_before_the_answer_comes(
 ) -> None:
     phone = ready(open_page(f"{server.base_url}/phone"))
     on_its_way: list[Any] = []
-    phone.route("**/phone/messages", on_its_way.append)
+    phone.route("**/phone/messages", lambda route: on_its_way.append(route))
     phone.fill("#say", "Hi")
     with phone.expect_request("**/phone/messages"):
         phone.press("#say", "Enter")
