@@ -153,9 +153,9 @@ def main() -> None:
     try:
         settings = Settings.load()
         reviews = read_examples(options.reviews) if options.word == "demo" else []
-        # Each customer has a connection, and a new one each time: one that was left open may just
-        # be closed by the server.
-        limits = httpx.Limits(max_keepalive_connections=0)
+        # A connection for each customer, none closed to spare some (which httpx does in use, too),
+        # and given up sooner than by the server: uvicorn waits 5 seconds.
+        limits = httpx.Limits(keepalive_expiry=2.0)
         client = httpx.Client(
             base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False, limits=limits
         )
