@@ -223,9 +223,8 @@ def main() -> None:
                 " the newer program."
             )
         kept_for = ttl if is_strict else None
-        problems = [*foundations.problems(database)]
         findings = check(database, kept_since, kept_for=kept_for, witness=witness)
-        findings.problems[:0] = problems
+        findings.problems = [*foundations.problems(database), *findings.problems]
     except (SQLAlchemyError, ValueError, *OUTAGES) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:

@@ -101,7 +101,5 @@ def _cut_path(path: str) -> str:
     return _NUMBER.sub("…", path)  # a mistyped path may have the number as well
 
 
-_CONTACT, _NUMBER = (
-    re.compile("(?<=contacts/).*", re.IGNORECASE),
-    re.compile("[0-9](?:(?:%[0-9A-F]{2}|[^0-9A-Za-z%]){0,9}[0-9]){6,}"),
-)
+_CONTACT = re.compile("(?<=contacts/).*", re.IGNORECASE)
+_NUMBER = re.compile("[0-9](?:(?:%[0-9A-F]{2}|[^0-9A-Za-z%]){0,9}[0-9]){6,}")
