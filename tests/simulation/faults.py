@@ -70,8 +70,10 @@ class Trouble:
 
     def _wait_for_turn(self) -> None:
         end = self._loop.time() + BUSY_SECONDS
+        pause = 0.002
         while self.writing is not None and self._loop.time() < end:
-            sleep(0.02)
+            sleep(pause)
+            pause = min(2 * pause, 0.1)  # about as SQLite does (sqliteDefaultBusyCallback)
 
     def commit(self, process: Process, really: Callable[[], None]) -> None:
         """Commit, or fail before or after that, or end the process."""
