@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from run import PLUGINS
+
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and exec are POSIX's")
 
@@ -178,7 +180,7 @@ def test_what_to_open_and_to_try_is_said_before_serving(folder: Path) -> None:
     assert "Ctrl-C" in said
 
 
-ALL_CORES = ("-n", "auto", "--dist", "worksteal")
+ALL_CORES = (*PLUGINS, "-n", "auto", "--dist", "worksteal")
 
 
 @pytest.mark.parametrize(
