@@ -172,18 +172,19 @@ def main() -> None:
         account_sid=settings.twilio_account_sid or ACCOUNT_SID,
     )
     try:
-        client.get("/healthz").raise_for_status()
-        if options.word == "chat":
-            chat(twilio, options.contact)
-        elif options.witness is None:
-            demo(twilio, reviews, options.customers)
-        else:
-            save_witness(twilio.witness, options.witness)  # sooner than when all has been played
-            try:
+        with client:
+            client.get("/healthz").raise_for_status()
+            if options.word == "chat":
+                chat(twilio, options.contact)
+            elif options.witness is None:
                 demo(twilio, reviews, options.customers)
-            finally:  # what is of use when something went wrong
-                save_witness(twilio.witness, options.witness)
-                tell(f"What every customer was told: {options.witness}")
+            else:
+                save_witness(twilio.witness, options.witness)  # sooner than all has been played
+                try:
+                    demo(twilio, reviews, options.customers)
+                finally:  # what is of use when something went wrong
+                    save_witness(twilio.witness, options.witness)
+                    tell(f"What every customer was told: {options.witness}")
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, NotAnswered) as error:

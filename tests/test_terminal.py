@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,6 +13,7 @@ from fastapi.testclient import TestClient
 import terminal
 from simulator import NotAnswered, Simulator
 from terminal import demo, read_examples
+from tests.commands import run_command
 from tests.servers import ROOT, Uvicorn, serve
 from witness import Witness
 
@@ -27,16 +27,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
         yield running
 
 
-def run(server: Uvicorn, *words: str, stdin: Any = subprocess.DEVNULL) -> tuple[int, str, str]:
+def run(server: Uvicorn, *words: str) -> tuple[int, str, str]:
     """Run a command against the server; return its exit code and what it said."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "terminal", *words, "--url", server.base_url],
-        cwd=ROOT,
-        stdin=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run_command(terminal.main, *words, "--url", server.base_url)
     return ran.returncode, ran.stdout, ran.stderr
 
 
@@ -83,13 +76,7 @@ def test_a_line_separator_within_a_review_ends_no_line(tmp_path: Path) -> None:
 def test_a_file_without_reviews_is_said_in_a_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "reviews"
     file.write_text(text)
-    ran = subprocess.run(
-        [sys.executable, "-m", "terminal", "demo", "--reviews", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run_command(terminal.main, "demo", "--reviews", str(file))
     assert (ran.returncode, ran.stderr) == (1, f"{file} can't be read: it has no reviews\n")
 
 
