@@ -19,7 +19,7 @@ from tests.servers import Uvicorn, wait_until
 from witness import Witness
 
 CUSTOMERS = 8
-THINKING_SECONDS = 0.08
+THINKING_SECONDS = 0.2
 """At most, before each message: enough is under way at any time, and the machine is not busy."""
 Review = Mapping[str, str]
 Delivery = tuple[int, str]
