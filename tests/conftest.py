@@ -98,6 +98,11 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
+def make_app(**settings: Any) -> FastAPI:
+    """Build an app from settings, a local one unless they say otherwise."""
+    return create_app(Settings(**{"environment": "local", **settings}))
+
+
 MakeClient = Callable[..., TestClient]
 
 
@@ -107,8 +112,7 @@ def make_client() -> Iterator[MakeClient]:
     with ExitStack() as running:
 
         def make(**settings: Any) -> TestClient:
-            app = create_app(Settings(**{"environment": "local", **settings}))
-            return running.enter_context(TestClient(app))
+            return running.enter_context(TestClient(make_app(**settings)))
 
         yield make
 

@@ -1,4 +1,4 @@
-"""Our own server in a process of its own, and what tests with other processes need."""
+"""Our own server, in a process of its own or in this one, and what tests with processes need."""
 
 import contextlib
 import ctypes
@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import uvicorn
+from fastapi import FastAPI
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,3 +103,21 @@ def serve(log: Path, workers: int = 1, **environment: str) -> Iterator[Uvicorn]:
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def serve_here(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Have uvicorn serve an app in a thread of this process, and yield its address.
+
+    It is there at once, for tests of what is served rather than of how processes behave.
+    """
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        [listening] = server.servers[0].sockets
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

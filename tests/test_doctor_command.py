@@ -17,23 +17,19 @@ import doctor
 from doctor import Finding
 from schema import SCHEMA_VERSION
 from settings import Settings
-from tests import servers
-from tests.conftest import TOKEN
-from tests.servers import Uvicorn, serve
+from tests.conftest import TOKEN, make_app
+from tests.servers import free_port, serve_here
 from tests.test_doctor import GONE, look, of
 
 
 @pytest.fixture(scope="module")
-def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
+def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with a token, whose PUBLIC_URL is the address it really has."""
-    folder = tmp_path_factory.mktemp("server")
-    url = f"sqlite:///{shutil.copy(migrated_sqlite, folder / 'test.db')}"
-    port = servers.free_port()
-    settings = {"TWILIO_AUTH_TOKEN": TOKEN, "PUBLIC_URL": f"http://127.0.0.1:{port}"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(servers, "free_port", lambda: port)
-        with serve(folder / "log", 1, DATABASE_URL=url, **settings) as running:
-            yield running
+    url = f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path_factory.mktemp('server'))}"
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with serve_here(make_app(database_url=url, twilio_auth_token=TOKEN, public_url=address), port):
+        yield address
 
 
 WebServer = Callable[..., str]
@@ -106,24 +102,25 @@ def test_without_public_url_nothing_can_be_tried() -> None:
     assert (found.text, found.is_problem) == ("PUBLIC_URL is not set", True)
 
 
-def test_the_right_token_is_believed_and_a_forged_signature_refused(server: Uvicorn) -> None:
-    assert signatures(server.base_url) == [
-        Finding("signature", f"token 1 is believed at {server.base_url}"),
-        Finding("signature", f"a forged signature is refused at {server.base_url}"),
+def test_the_right_token_is_believed_and_a_forged_signature_refused(server: str) -> None:
+    assert signatures(server) == [
+        Finding("signature", f"token 1 is believed at {server}"),
+        Finding("signature", f"a forged signature is refused at {server}"),
     ]
 
 
-def test_every_token_is_tried_while_they_are_exchanged(server: Uvicorn) -> None:
-    first, second, *_ = signatures(server.base_url, TOKEN, "another")
-    assert first.text == f"token 1 is believed at {server.base_url}"
-    assert second.text == f"token 2 is answered 403 at {server.base_url}"
+def test_every_token_is_tried_while_they_are_exchanged(server: str) -> None:
+    first, second, *_ = signatures(server, TOKEN, "another")
+    assert first.text == f"token 1 is believed at {server}"
+    assert second.text == f"token 2 is answered 403 at {server}"
     assert "TWILIO_AUTH_TOKEN what the service was started with" in second.advice
     assert second.is_problem
 
 
-def test_another_spelling_of_the_public_url_is_refused(server: Uvicorn) -> None:
-    first = signatures(f"http://localhost:{server.port}")[0]
-    assert first.text == f"token 1 is answered 403 at http://localhost:{server.port}"
+def test_another_spelling_of_the_public_url_is_refused(server: str) -> None:
+    another = server.replace("127.0.0.1", "localhost")
+    first = signatures(another)[0]
+    assert first.text == f"token 1 is answered 403 at {another}"
     assert "PUBLIC_URL must be what Twilio calls, to the letter" in first.advice
 
 

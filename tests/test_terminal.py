@@ -14,22 +14,23 @@ import terminal
 from simulator import NotAnswered, Simulator
 from terminal import demo, read_examples
 from tests.commands import run_command
-from tests.servers import ROOT, Uvicorn, serve
+from tests.conftest import make_app
+from tests.servers import ROOT, serve_here
 from witness import Witness
 
 GOOD = {"product": "Lamp", "name": "Ana", "review": "Bright."}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
-    folder = tmp_path_factory.mktemp("server")
-    with serve(folder / "log", DATABASE_URL=f"sqlite:///{folder / 'test.db'}") as running:
-        yield running
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('server') / 'test.db'}"
+    with serve_here(make_app(database_url=url)) as address:
+        yield address
 
 
-def run(server: Uvicorn, *words: str) -> tuple[int, str, str]:
+def run(server: str, *words: str) -> tuple[int, str, str]:
     """Run a command against the server; return its exit code and what it said."""
-    ran = run_command(terminal.main, *words, "--url", server.base_url)
+    ran = run_command(terminal.main, *words, "--url", server)
     return ran.returncode, ran.stdout, ran.stderr
 
 
@@ -117,7 +118,7 @@ def test_where_one_gets_no_answer_the_others_do_not_begin(
 
 
 def test_what_every_customer_was_told_is_written_for_the_checker(
-    server: Uvicorn, tmp_path: Path
+    server: str, tmp_path: Path
 ) -> None:
     reviews, file = listed(tmp_path / "reviews", GOOD), tmp_path / "witness"
     code, said, _ = run(server, "demo", "--reviews", str(reviews), "--witness", str(file))
@@ -127,7 +128,7 @@ def test_what_every_customer_was_told_is_written_for_the_checker(
 
 
 def test_a_witness_that_can_be_written_nowhere_is_said_before_all_is_played(
-    server: Uvicorn, tmp_path: Path
+    server: str, tmp_path: Path
 ) -> None:
     for file in (tmp_path, tmp_path / "none" / "witness"):
         code, said, complained = run(server, "demo", "--witness", str(file))
@@ -141,8 +142,8 @@ def test_a_witness_that_can_be_written_nowhere_is_said_before_all_is_played(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the shell is POSIX's")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "</dev/null"])
-def test_a_chat_without_input_or_output_ends(server: Uvicorn, closed: str) -> None:
-    command = f'exec "$0" -m command terminal chat --url {server.base_url} {closed}'
+def test_a_chat_without_input_or_output_ends(server: str, closed: str) -> None:
+    command = f'exec "$0" -m command terminal chat --url {server} {closed}'
     ran = subprocess.run(
         ["/bin/sh", "-c", command, sys.executable],
         cwd=ROOT,
@@ -157,11 +158,11 @@ def test_a_chat_without_input_or_output_ends(server: Uvicorn, closed: str) -> No
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the shell is POSIX's")
 @pytest.mark.parametrize("environment", ["LC_ALL=C", "PYTHONIOENCODING=ascii", "LC_ALL=C.UTF-8"])
-def test_a_chat_goes_on_after_bytes_that_are_no_text(server: Uvicorn, environment: str) -> None:
+def test_a_chat_goes_on_after_bytes_that_are_no_text(server: str, environment: str) -> None:
     ran = subprocess.run(
         [
             *("/usr/bin/env", environment, sys.executable, "-m", "command"),
-            *("terminal", "chat", "--url", server.base_url),
+            *("terminal", "chat", "--url", server),
         ],
         cwd=ROOT,
         input=b"Hi\n\xff\xfe \xe6\x97\xa5\nAna\n",

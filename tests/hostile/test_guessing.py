@@ -2,7 +2,6 @@
 
 import hmac
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +10,8 @@ from fastapi.testclient import TestClient
 
 from access import Guesses
 from tests.captures import TEXT, post
-from tests.conftest import MakeClient
-from tests.servers import serve
+from tests.conftest import MakeClient, make_app
+from tests.servers import serve_here
 
 KEY = "k" * 16
 RIGHT, WRONG = {"X-API-Key": KEY}, {"X-API-Key": "x" * 16}
@@ -106,11 +105,11 @@ def test_behind_a_proxy_that_does_not_tell_from_where_nobody_is_locked_out(
 
 
 def test_behind_a_proxy_that_tells_from_where_each_address_has_its_own_guesses(
-    tmp_path: Path, sqlite_url: str
+    sqlite_url: str,
 ) -> None:
     with (
-        serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY=KEY) as server,
-        httpx.Client(base_url=server.base_url, trust_env=False, timeout=60) as proxy,
+        serve_here(make_app(database_url=sqlite_url, api_key=KEY)) as address,
+        httpx.Client(base_url=address, trust_env=False, timeout=60) as proxy,
     ):
 
         def ask_through_proxy(peer: str, key: dict[str, str]) -> int:

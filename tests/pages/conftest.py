@@ -12,10 +12,10 @@ from checker import check
 from database import open_database
 from models import Base
 from run import find_browser
-from tests.conftest import TOKEN, MakeClient
+from tests.conftest import TOKEN, MakeClient, make_app
 from tests.pages.browser import flags
 from tests.pages.phone_page import ready
-from tests.servers import Uvicorn, serve
+from tests.servers import serve_here
 
 OpenPage = Callable[..., Any]
 
@@ -66,17 +66,12 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that believes signed messages alone; at the end its log and tables agree."""
-    folder = tmp_path_factory.mktemp("server")
-    url = f"sqlite:///{folder / 'test.db'}"
-    with serve(
-        folder / "log",
-        DATABASE_URL=url,
-        CONVERSATION_STORE="database",
-        TWILIO_AUTH_TOKEN=TOKEN,
-    ) as running:
-        yield running
+    url = f"sqlite:///{tmp_path_factory.mktemp('server') / 'test.db'}"
+    settings = {"database_url": url, "conversation_store": "database", "twilio_auth_token": TOKEN}
+    with serve_here(make_app(**settings)) as address:
+        yield address
     database = open_database(url)
     assert check(database).problems == []
     database.close()
@@ -87,11 +82,10 @@ def emptied_server(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
     """The address of a server that believes everybody, and its database's."""
-    folder = tmp_path_factory.mktemp("emptied")
-    url = f"sqlite:///{shutil.copy(migrated_sqlite, folder / 'test.db')}"
+    url = f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path_factory.mktemp('emptied'))}"
     # With rows for conversations, since a memory can't be emptied from here.
-    with serve(folder / "log", DATABASE_URL=url, CONVERSATION_STORE="database") as running:
-        yield running.base_url, url
+    with serve_here(make_app(database_url=url, conversation_store="database")) as address:
+        yield address, url
 
 
 @pytest.fixture
@@ -109,14 +103,14 @@ def fresh_database(emptied_server: tuple[str, str]) -> str:
 @pytest.fixture
 def fresh_server(emptied_server: tuple[str, str], fresh_database: str) -> str:  # noqa: ARG001
     """A server that believes everybody and has no review yet; its address."""
-    base_url, _ = emptied_server
-    return base_url
+    address, _ = emptied_server
+    return address
 
 
 @pytest.fixture
-def phone(server: Uvicorn, open_page: OpenPage) -> Any:
+def phone(server: str, open_page: OpenPage) -> Any:
     """The page, ready to write."""
-    return ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
+    return ready(open_page(f"{server}/phone", reduced_motion="reduce"))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.servers import Uvicorn, ask
+from tests.servers import ask
 
 THANKS = "Thanks Sarah -- your review for iPhone 15 has been recorded."
 
@@ -49,7 +49,7 @@ def is_all_well(page: Any) -> bool:
     return text.startswith("Nothing lost, nothing doubled")
 
 
-def reviews_of(server: Uvicorn, page: Any) -> list[dict[str, Any]]:
+def reviews_of(server: str, page: Any) -> list[dict[str, Any]]:
     contact = page.locator("#contact").input_value().replace("+", "%2B")
-    found: list[dict[str, Any]] = ask(f"{server.base_url}/api/reviews?contact={contact}").json()
+    found: list[dict[str, Any]] = ask(f"{server}/api/reviews?contact={contact}").json()
     return found

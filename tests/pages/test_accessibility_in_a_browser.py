@@ -8,10 +8,11 @@ import pytest
 
 from database import open_database
 from simulator import Customer, Simulator
+from tests.conftest import make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.phone_page import press, ready, write
 from tests.pages.test_phone import REVIEW
-from tests.servers import Uvicorn, serve
+from tests.servers import serve_here
 from tests.test_filters import record
 
 AXE = Path(__file__).parent / "axe-core-4.14.1" / "axe.min.js"
@@ -53,10 +54,8 @@ def test_no_page_of_the_dashboard_has_a_serious_barrier(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_phone_has_no_serious_barrier(
-    server: Uvicorn, open_page: OpenPage, scheme: str
-) -> None:
-    phone = open_page(f"{server.base_url}/phone", color_scheme=scheme, reduced_motion="reduce")
+def test_the_phone_has_no_serious_barrier(server: str, open_page: OpenPage, scheme: str) -> None:
+    phone = open_page(f"{server}/phone", color_scheme=scheme, reduced_motion="reduce")
     assert findings(ready(phone)) == []
     for text in REVIEW:
         write(phone, text)
@@ -68,11 +67,9 @@ def test_the_phone_has_no_serious_barrier(
     assert findings(phone) == []
 
 
-def test_the_login_has_no_serious_barrier(
-    open_page: OpenPage, sqlite_url: str, tmp_path: Path
-) -> None:
-    with serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY="k" * 16) as running:
-        page = open_page(f"{running.base_url}/login", expected="status of 401")
+def test_the_login_has_no_serious_barrier(open_page: OpenPage, sqlite_url: str) -> None:
+    with serve_here(make_app(database_url=sqlite_url, api_key="k" * 16)) as address:
+        page = open_page(f"{address}/login", expected="status of 401")
         assert findings(page) == []
         page.get_by_label("Key").fill("wrong")
         page.keyboard.press("Enter")

@@ -13,10 +13,10 @@ import pytest
 from dashboard import CARDS
 from database import open_database, utc_now
 from simulator import Customer, Simulator
-from tests.conftest import PUBLIC_URL, TOKEN
+from tests.conftest import PUBLIC_URL, TOKEN, make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE
-from tests.servers import Uvicorn, serve
+from tests.servers import serve_here
 from tests.test_filters import record
 
 MARK = "document.documentElement.dataset.mark"
@@ -34,15 +34,15 @@ def customer(fresh_server: str) -> Iterator[Customer]:
         yield Customer(Simulator(client), "+15551234567")
 
 
-def serve_in_production(folder: Path, database_url: str) -> AbstractContextManager[Uvicorn]:
-    return serve(
-        folder / "log",
-        ENVIRONMENT="production",
-        DATABASE_URL=database_url,
-        API_KEY="k" * 16,
-        TWILIO_AUTH_TOKEN=TOKEN,
-        PUBLIC_URL=PUBLIC_URL,
+def serve_in_production(database_url: str) -> AbstractContextManager[str]:
+    app = make_app(
+        environment="production",
+        database_url=database_url,
+        api_key="k" * 16,
+        twilio_auth_token=TOKEN,
+        public_url=PUBLIC_URL,
     )
+    return serve_here(app)
 
 
 def finish_review(customer: Customer, product: str, text: str) -> None:
@@ -159,11 +159,9 @@ def test_what_another_browser_erases_leaves_an_open_page(
     page.get_by_text("No reviews yet").wait_for()
 
 
-def test_a_login_that_has_ended_is_asked_for_again(
-    open_page: OpenPage, sqlite_url: str, tmp_path: Path
-) -> None:
-    with serve_in_production(tmp_path, sqlite_url) as running:
-        page = open_page(f"{running.base_url}/login", expected="status of 401")
+def test_a_login_that_has_ended_is_asked_for_again(open_page: OpenPage, sqlite_url: str) -> None:
+    with serve_in_production(sqlite_url) as address:
+        page = open_page(f"{address}/login", expected="status of 401")
         page.get_by_label("Key").fill("k" * 16)
         page.keyboard.press("Enter")
         page.get_by_text("Live", exact=True).wait_for()
@@ -331,20 +329,20 @@ def test_fifty_hostile_texts_are_text_and_none_leaves_a_screen_of_360_pixels(
 
 
 def test_the_login_of_a_production_server_lets_in_and_out(
-    open_page: OpenPage, sqlite_url: str, tmp_path: Path
+    open_page: OpenPage, sqlite_url: str
 ) -> None:
-    with serve_in_production(tmp_path, sqlite_url) as running:
-        page = open_page(f"{running.base_url}/?q=lamp", expected="status of 401")
+    with serve_in_production(sqlite_url) as address:
+        page = open_page(f"{address}/?q=lamp", expected="status of 401")
         page.get_by_label("Key").fill("wrong")
         page.get_by_role("button", name="Log in").click()
         page.get_by_text("That is not the key.").wait_for()
         page.get_by_label("Key").fill("k" * 16)
         page.keyboard.press("Enter")
         page.get_by_text("No review is like this").wait_for()
-        assert page.url == f"{running.base_url}/?q=lamp"
+        assert page.url == f"{address}/?q=lamp"
         page.get_by_role("button", name="Log out").click()
         page.get_by_label("Key").wait_for()
-        page.goto(running.base_url)
+        page.goto(address)
         assert "/login?next=" in page.url
         page.close()  # while there is a server for what it still asks for
 

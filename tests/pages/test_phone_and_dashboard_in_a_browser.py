@@ -3,15 +3,14 @@
 from tests.pages.conftest import OpenPage
 from tests.pages.phone_page import ready, write
 from tests.pages.test_phone import REVIEW
-from tests.servers import Uvicorn
 
 
 def test_a_conversation_on_the_phone_appears_on_an_open_dashboard(
-    server: Uvicorn, open_page: OpenPage
+    server: str, open_page: OpenPage
 ) -> None:
-    dashboard = open_page(f"{server.base_url}/")
+    dashboard = open_page(f"{server}/")
     dashboard.get_by_text("No reviews yet").wait_for()
-    phone = ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
+    phone = ready(open_page(f"{server}/phone", reduced_motion="reduce"))
     for text in REVIEW:
         write(phone, text)
     dashboard.get_by_text("Amazing battery life.").first.wait_for()

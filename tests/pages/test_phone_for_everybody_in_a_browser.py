@@ -7,7 +7,6 @@ import pytest
 from tests.pages.conftest import OpenPage
 from tests.pages.phone_page import ready, write
 from tests.pages.test_phone import REVIEW
-from tests.servers import Uvicorn
 
 
 def test_all_of_it_can_be_done_by_keyboard(phone: Any) -> None:
@@ -24,8 +23,8 @@ def test_all_of_it_can_be_done_by_keyboard(phone: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_screen_of_360_pixels(server: Uvicorn, open_page: OpenPage, scheme: str) -> None:
-    page = ready(open_page(f"{server.base_url}/phone", 360, 740, color_scheme=scheme))
+def test_it_fits_a_screen_of_360_pixels(server: str, open_page: OpenPage, scheme: str) -> None:
+    page = ready(open_page(f"{server}/phone", 360, 740, color_scheme=scheme))
     for text in (*REVIEW[:3], "x" * 300):
         write(page, text)
     page.click("summary:has-text('Look at the rows')")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from conversation import GREETING
+from tests.conftest import make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE
 from tests.pages.phone_page import (
@@ -23,10 +24,10 @@ from tests.pages.phone_page import (
     write,
 )
 from tests.pages.test_phone import REVIEW
-from tests.servers import Uvicorn, serve
+from tests.servers import serve_here
 
 
-def test_a_whole_conversation_is_held_and_its_review_recorded(server: Uvicorn, phone: Any) -> None:
+def test_a_whole_conversation_is_held_and_its_review_recorded(server: str, phone: Any) -> None:
     states = [state(phone)]
     for text in REVIEW:
         write(phone, text)
@@ -55,10 +56,8 @@ def test_a_step_shows_what_was_posted_what_came_back_and_which_rows_changed(phon
     assert "START → ASK_NAME" in text
 
 
-def test_somebody_is_seen_typing_before_the_answer_comes(
-    server: Uvicorn, open_page: OpenPage
-) -> None:
-    phone = ready(open_page(f"{server.base_url}/phone"))
+def test_somebody_is_seen_typing_before_the_answer_comes(server: str, open_page: OpenPage) -> None:
+    phone = ready(open_page(f"{server}/phone"))
     on_its_way: list[Any] = []
     phone.route("**/phone/messages", lambda route: on_its_way.append(route))
     phone.fill("#say", "Hi")
@@ -133,7 +132,7 @@ def test_what_is_no_text_is_asked_for_again(phone: Any, button: str) -> None:
     assert is_all_well(phone)
 
 
-def test_statuses_out_of_order_leave_the_highest(server: Uvicorn, phone: Any) -> None:
+def test_statuses_out_of_order_leave_the_highest(server: str, phone: Any) -> None:
     press(phone, "Status out of order")
     phone.get_by_text("The statuses of the next confirmation will come").wait_for()
     for text in REVIEW:
@@ -176,9 +175,9 @@ def test_another_contact_has_a_conversation_of_its_own(phone: Any) -> None:
 
 
 def test_what_comes_for_one_contact_is_not_seen_at_another(
-    server: Uvicorn, open_page: OpenPage
+    server: str, open_page: OpenPage
 ) -> None:
-    phone = ready(open_page(f"{server.base_url}/phone"))
+    phone = ready(open_page(f"{server}/phone"))
     first = phone.locator("#contact").input_value()
     press(phone, "Lose the reply")
     phone.get_by_text("The reply got lost. Twilio tries again …").wait_for()
@@ -194,9 +193,9 @@ def test_what_comes_for_one_contact_is_not_seen_at_another(
 
 
 def test_a_server_that_is_gone_is_told_and_all_goes_on_when_it_is_back(
-    server: Uvicorn, open_page: OpenPage
+    server: str, open_page: OpenPage
 ) -> None:
-    url = f"{server.base_url}/phone"
+    url = f"{server}/phone"
     phone = ready(open_page(url, expected="net::ERR_FAILED", reduced_motion="reduce"))
     phone.route("**/phone/messages", lambda route: route.abort())
     phone.fill("#say", "Hi")
@@ -220,10 +219,10 @@ def test_a_page_that_is_loaded_again_goes_on(phone: Any) -> None:
     assert is_all_well(phone)
 
 
-def test_who_is_forgotten_meanwhile_begins_anew(server: Uvicorn, phone: Any) -> None:
+def test_who_is_forgotten_meanwhile_begins_anew(server: str, phone: Any) -> None:
     write(phone, "Hi")
     contact = phone.locator("#contact").input_value()
-    gone = httpx.delete(f"{server.base_url}/api/contacts/{contact}", trust_env=False)
+    gone = httpx.delete(f"{server}/api/contacts/{contact}", trust_env=False)
     assert gone.status_code == 204
     write(phone, "Hello")
     assert said(phone, "bot") == [GREETING, GREETING]
@@ -247,14 +246,14 @@ def test_without_a_token_a_forgery_is_believed_and_a_restart_forgets_where_one_s
     tmp_path: Path, open_page: OpenPage
 ) -> None:
     url = f"sqlite:///{tmp_path / 'test.db'}"
-    with serve(tmp_path / "log", DATABASE_URL=url, CONVERSATION_STORE="memory") as first:
-        page = ready(open_page(f"{first.base_url}/phone"))
+    with serve_here(make_app(database_url=url)) as address:
+        page = ready(open_page(f"{address}/phone"))
         press(page, "Forged signature")
         page.get_by_text("Believed: no TWILIO_AUTH_TOKEN is set here.").wait_for()
         write(page, "iPhone 15")
         assert state(page) == "ASK_REVIEW"
         contact = page.locator("#contact").input_value()
-    with serve(tmp_path / "log", DATABASE_URL=url, CONVERSATION_STORE="memory") as second:
-        told = httpx.post(f"{second.base_url}/phone/records", json={"contact": contact}).json()
+    with serve_here(make_app(database_url=url)) as address:
+        told = httpx.post(f"{address}/phone/records", json={"contact": contact}).json()
     assert told["state"] == "START"
     assert [row["body"] for row in told["tables"]["messages"]] == ["Hi", "iPhone 15"]

@@ -4,11 +4,7 @@ Then of a month with a thousand reviews, else with a dozen. What is asserted is 
 that nothing leaves the screen sideways, and that the browser has nothing to complain of.
 """
 
-import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import cycle, islice
@@ -22,11 +18,12 @@ import sqlalchemy as sa
 from database import open_database, utc_now
 from models import LoggedMessage, Review, UnfinishedConversation
 from simulator import Customer, Simulator
-from terminal import read_examples
+from terminal import demo, read_examples
+from tests.conftest import make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.phone_page import THANKS, press, ready, write
 from tests.pages.test_phone import REVIEW
-from tests.servers import ROOT, Uvicorn, serve
+from tests.servers import serve_here
 
 WIDE, NARROW = (1280, 900), (360, 740)
 TIMES: list[tuple[Any, tuple[str, ...]]] = [
@@ -52,24 +49,19 @@ def take(request: pytest.FixtureRequest) -> Take:
 @pytest.fixture(scope="module")
 def month(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Uvicorn]:
+) -> Iterator[str]:
     """A server that has been collecting for a month: `run.py demo`, and some who stopped."""
     count = 1_000 if request.config.getoption("--pictures") else 12
-    folder = tmp_path_factory.mktemp("month")
-    url = f"sqlite:///{folder / 'test.db'}"
-    reviews = folder / "reviews.jsonl"
-    lines = map(json.dumps, islice(cycle(read_examples()), count))
-    reviews.write_text("\n".join(lines), encoding="utf-8")
-    with serve(folder / "log", DATABASE_URL=url, CONVERSATION_STORE="database") as server:
-        demo = ["terminal.py", "demo", "--reviews", str(reviews), "--url", server.base_url]
-        environment = {**os.environ, "ENVIRONMENT": "local"}
-        subprocess.run([sys.executable, *demo], cwd=ROOT, env=environment, check=True)
-        with httpx.Client(base_url=server.base_url, timeout=30, trust_env=False) as client:
+    url = f"sqlite:///{tmp_path_factory.mktemp('month') / 'test.db'}"
+    reviews = [*islice(cycle(read_examples()), count)]
+    with serve_here(make_app(database_url=url, conversation_store="database")) as address:
+        with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+            demo(Simulator(client), reviews, customers=16)
             for number in range(count // 8):
                 for text in REVIEW[: 1 + number % 3]:
                     Customer(Simulator(client), f"+44770090{number:04}").says(text)
         spread_over_a_month(url)
-        yield server
+        yield address
 
 
 def spread_over_a_month(database_url: str) -> None:
@@ -116,8 +108,8 @@ def take_all(take: Take, name: str, page: Any) -> None:
         take(f"{name}{look}", page)
 
 
-def test_the_dashboard_after_a_month(month: Uvicorn, open_page: OpenPage, take: Take) -> None:
-    page = open_page(month.base_url)
+def test_the_dashboard_after_a_month(month: str, open_page: OpenPage, take: Take) -> None:
+    page = open_page(month)
     page.get_by_text("Live", exact=True).wait_for()
     take_all(take, "dashboard", page)
     page.locator("#list-title").evaluate("title => title.scrollIntoView()")
@@ -139,10 +131,8 @@ def test_the_dashboard_before_the_first_review(
     take_all(take, "found-nothing", page)
 
 
-def test_the_list_while_it_waits_for_an_answer(
-    month: Uvicorn, open_page: OpenPage, take: Take
-) -> None:
-    page = open_page(month.base_url, *WIDE)
+def test_the_list_while_it_waits_for_an_answer(month: str, open_page: OpenPage, take: Take) -> None:
+    page = open_page(month, *WIDE)
     page.get_by_text("Live", exact=True).wait_for()
     page.route("**/?q=*", lambda _: None)  # never answered
     page.get_by_label("Search").fill("lamp")
@@ -154,17 +144,17 @@ def test_the_list_while_it_waits_for_an_answer(
     take("waiting", page)
 
 
-def test_the_login(open_page: OpenPage, take: Take, sqlite_url: str, tmp_path: Path) -> None:
-    with serve(tmp_path / "log", DATABASE_URL=sqlite_url, API_KEY="k" * 16) as running:
-        page = open_page(f"{running.base_url}/login", expected="401")
+def test_the_login(open_page: OpenPage, take: Take, sqlite_url: str) -> None:
+    with serve_here(make_app(database_url=sqlite_url, api_key="k" * 16)) as address:
+        page = open_page(f"{address}/login", expected="401")
         page.get_by_label("Key").fill("wrong")
         page.keyboard.press("Enter")
         page.get_by_text("That is not the key.").wait_for()
         take_all(take, "login", page)
 
 
-def test_the_phone_amid_trouble(server: Uvicorn, open_page: OpenPage, take: Take) -> None:
-    page = ready(open_page(f"{server.base_url}/phone", reduced_motion="reduce"))
+def test_the_phone_amid_trouble(server: str, open_page: OpenPage, take: Take) -> None:
+    page = ready(open_page(f"{server}/phone", reduced_motion="reduce"))
     for text in REVIEW:
         write(page, text)
     page.locator("#chat .bot .ticks.read").wait_for()
