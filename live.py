@@ -50,23 +50,25 @@ async def follow(
 
     first = await read(caught_up)  # before the status is sent: a database that is away is a 503
     return StreamingResponse(
-        _tell(first, now, read),
+        _tell(first, now, read, {*ids}),
         media_type="text/event-stream",
         headers={**HEADERS, "X-Accel-Buffering": "no"},  # for nginx, which would wait for more
     )
 
 
 async def _tell(
-    news: News, read_at: datetime, read: Callable[[datetime], Awaitable[News]]
+    news: News,
+    read_at: datetime,
+    read: Callable[[datetime], Awaitable[News]],
+    shown: set[int],
 ) -> AsyncIterator[str]:
     """Tell news and read on. `read_at` is when a reading began: the next one goes back to there."""
     told: dict[int, datetime] = {}
     gone: set[int] = set()
     end = time.monotonic() + STREAM_SECONDS
     while True:
-        if len(news.arrived) == MOST_NEWS and told.keys().isdisjoint(
-            row.id for row in news.arrived
-        ):
+        known = shown | told.keys()
+        if len(news.arrived) == MOST_NEWS and known.isdisjoint(row.id for row in news.arrived):
             yield _event("many", read_at)  # some of those before them may never have been told
         for row in sorted((*news.arrived, *news.changed), key=attrgetter("created_at", "id")):
             if told.get(row.id) != row.updated_at:

@@ -129,9 +129,11 @@ let source, opening, watching, announcing, refreshing;
 let last = live.dataset.last;
 let heardAt = new Date(last);
 let figuresAt = 0;
+let renewedAt = 0;
 const arrived = [];
 const MOST_CARDS = 200;
 const TOLD_AGAIN = 4 * 60_000; // the server goes back by five minutes
+const RENEWED_EVERY = 3_000; // at most, whatever is told
 const LONGEST_SILENCE = 30_000; // a stream says something after 20 seconds, if only that it ends
 
 function listen() {
@@ -180,8 +182,13 @@ function listen() {
 document.addEventListener("visibilitychange", listen);
 
 /** Load the list, and listen for what becomes of the reviews that are on it now. */
-async function loadAnew() {
-  if (await load(address())) listen();
+function loadAnew() {
+  silence();
+  const wait = Math.max(0, renewedAt + RENEWED_EVERY - Date.now());
+  opening = setTimeout(async () => {
+    renewedAt = Date.now();
+    if (await load(address())) listen();
+  }, wait);
 }
 
 function hear(event) {

@@ -130,6 +130,39 @@ def test_a_connection_that_nothing_comes_through_is_given_up(
     page.get_by_text("Live", exact=True).wait_for()
 
 
+def test_a_page_that_is_told_to_load_its_list_again_and_again_takes_its_time(
+    fresh_server: str, open_page: OpenPage
+) -> None:
+    asked = []
+
+    def tell_of_many(route: Any) -> None:
+        asked.append("events")
+        route.fulfill(content_type="text/event-stream", body="id: x\nevent: many\ndata: {}\n\n")
+
+    def load(route: Any) -> None:
+        asked.append("list")
+        route.continue_()
+
+    def go_on_until(what: str, times: int) -> None:
+        while asked.count(what) < times:
+            page.clock.run_for(1)
+            page.wait_for_timeout(10)
+
+    page = open_page("about:blank")
+    page.clock.install()
+    page.clock.pause_at(utc_now())
+    page.route(f"{fresh_server}/events?*", tell_of_many)
+    page.route(f"{fresh_server}/", load)
+    page.goto(fresh_server)
+    go_on_until("events", 2)
+    page.evaluate("fetch('healthz')")  # it comes back when what came before has been heard
+    page.clock.run_for(2_000)
+    page.evaluate("fetch('healthz')")
+    assert asked == ["list", "events", "list", "events"]
+    page.clock.run_for(1_000)
+    go_on_until("list", 3)
+
+
 def test_a_review_told_again_is_left_as_it_is(
     fresh_server: str, open_page: OpenPage, customer: Customer
 ) -> None:

@@ -134,9 +134,11 @@ def test_after_more_than_can_be_told_the_page_is_to_load_its_list_anew(client: T
     for _ in range(listing.MOST_NEWS - 1):
         record(database, at=ago(2))
     assert [name for name, _ in events(client)].count("many") == 0
-    for _ in range(2):
-        record(database, at=ago(1))
+    second_to_last, _ = (record(database, at=ago(1)) for _ in range(2))
     assert [name for name, _ in events(client)].count("many") == 1
+    # A page that has the latest has missed nothing, and is not to load its list for ever.
+    shown = f"shown={second_to_last}"
+    assert [name for name, _ in events(client, shown)].count("many") == 0
 
 
 def test_what_is_erased_is_told_of_the_reviews_that_are_shown(
