@@ -35,7 +35,6 @@ class Recorder:
     ) -> None:
         self._store, self._room, self._clock = store, room, clock
         self._forgetting_key = forgetting_key
-        self._last_time = clock()
 
     def take(self, batch: list[Entry]) -> None:
         """Record a batch in one transaction or, where one message spoils that, one by one.
@@ -158,14 +157,12 @@ class Recorder:
         return Reply(logged.reply, logged.conversation_id if logged.finished else None)
 
     def _next_time(self, last_of_contact: datetime | None) -> datetime:
-        """Read the clock, never the same time twice: the log can be read in order of it.
+        """Read the clock: a contact's log can be read in order of its times.
 
-        A contact's times rise also where another worker's clock is ahead, or ours was set back.
+        They rise also where another worker's clock is ahead, or ours was set back or stands still.
         """
-        self._last_time = max(self._clock(), self._last_time + A_MOMENT)
-        if last_of_contact is None:
-            return self._last_time
-        return max(self._last_time, last_of_contact + A_MOMENT)
+        now = self._clock()
+        return now if last_of_contact is None else max(now, last_of_contact + A_MOMENT)
 
 
 def _reconcile(held: Held, contacts: Collection[str]) -> None:

@@ -57,7 +57,7 @@ class Store(Protocol):
 class DatabaseStore:
     """Conversations in the log's own transaction: they can't differ from it, whatever crashes.
 
-    Where a contact has no row, another store may have begun a conversation: the log is asked.
+    Where a contact has no row, or an idle one, another store may have gone on: the log is asked.
     """
 
     def __init__(

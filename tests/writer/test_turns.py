@@ -197,6 +197,18 @@ def test_times_in_the_log_only_grow_even_when_the_clock_stands(database: Databas
     assert times == sorted(set(times))
 
 
+def test_a_clock_that_was_ahead_concerns_nobody_who_writes_later(database: Database) -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    clock = [now + timedelta(days=3)]
+    collector = Collector(DatabaseStore(database, TTL), lambda: clock[0])
+    tell(collector, message(1, contact="+15550000001"))
+    clock[0] = now
+    tell(collector, *(message(number, contact="+15550000002") for number in range(5, 9)))
+    collector.close()
+    with database.read() as connection:
+        assert connection.scalar(sa.select(Review.created_at)) - now < timedelta(seconds=1)
+
+
 class TestLimits:
     def test_a_full_queue_apologises_at_once(
         self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
