@@ -16,7 +16,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from checker import check
+import foundations
+from checker import MOST_SKEW, check
 from database import OUTAGES, name_of, open_database
 from logs import describe
 from schema import SCHEMA_VERSION, CannotStart
@@ -89,11 +90,14 @@ def _try_out(source: sqlite3.Connection, folder: Path) -> None:
         _copy(source, trial)
         database = open_database(f"sqlite:///{trial}")
         try:
+            unsound = [*foundations.problems(database)]
             check(database)
         except (CannotStart, DBAPIError, *OUTAGES) as error:
             raise Refused(f"It can't be used: {describe(error)}") from None
         finally:
             database.close()
+    if unsound:
+        raise Refused(f"It can't be used: {unsound[0]}")
 
 
 def _open(file: Path, mode: str = "rw") -> sqlite3.Connection:
@@ -196,7 +200,7 @@ def main() -> None:
     except (sqlite3.Error, OSError, CannotStart, DBAPIError, *OUTAGES) as error:
         sys.exit(f"The {word} failed: {describe(error)}")
     try:
-        found = check(database)
+        found = check(database, most_skew=MOST_SKEW)
     except (CannotStart, DBAPIError, *OUTAGES) as error:
         sys.exit(f"It can't be checked just now: {describe(error)}")
     tell(f"It has {found.reviews} reviews and {found.messages} messages.")

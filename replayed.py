@@ -10,9 +10,6 @@ from sqlalchemy.engine import Row
 from conversation import RULES_VERSION, Conversation, Turn, replay
 from message_log import as_message
 
-MOST_SKEW = timedelta(seconds=1)
-"""How far a contact's times may fall: earlier versions let the clocks of workers decide alone."""
-
 GRACE = timedelta(minutes=1)
 """A store looks whether a conversation is over some time before its message is logged: for as long
 as a transaction lasts, which is given up long before this."""
@@ -22,15 +19,16 @@ def differences(
     rows: Sequence[Row[Any]],
     review: Row[Any] | None,
     end: Row[Any] | None,
-    kept_for: timedelta | None = None,
+    kept_for: timedelta | None,
+    most_skew: timedelta,
 ) -> Iterator[str]:
     """Say what is wrong with a conversation, to follow its name.
 
     `rows` are its messages in order, `end` is its row among the unfinished; None where it has none.
-    With `kept_for` it may not have gone on after so long a silence. Where its words were erased,
-    what can be told without them must be right.
+    With `kept_for` it may not have gone on after so long a silence; its times may fall by
+    `most_skew`. Where its words were erased, what can be told without them must be right.
     """
-    yield from _wrong_order(rows)
+    yield from _wrong_order(rows, most_skew)
     if any(row.erased_at is not None for row in rows):
         yield from _wrong_remains(rows, review, end)
         return
@@ -45,14 +43,14 @@ def differences(
         yield "went on after it was over"
 
 
-def _wrong_order(rows: Sequence[Row[Any]]) -> Iterator[str]:
+def _wrong_order(rows: Sequence[Row[Any]], most_skew: timedelta) -> Iterator[str]:
     if rows[0].message_sid != rows[0].conversation_id:
         yield "was not opened by the message it is named after"
     if [row.position for row in rows] != list(range(1, len(rows) + 1)):
         yield "has a gap in its messages"
     if len({row.contact_number for row in rows}) > 1:
         yield "has messages of two contacts"
-    if any(before.received_at - after.received_at > MOST_SKEW for before, after in pairwise(rows)):
+    if any(before.received_at - after.received_at > most_skew for before, after in pairwise(rows)):
         yield "has messages that are older than those before them"
     if any(row.finished for row in rows[:-1]):
         yield "goes on after its review"

@@ -9,16 +9,18 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 from models import LoggedMessage, Review, UnfinishedConversation
-from replayed import GRACE, MOST_SKEW
+from replayed import GRACE
 from reviews import PENDING, search_text
 from whatsapp import STATUSES
 
 
-def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str]:
-    """Yield a sentence for everything that is wrong; `kept_for` as `checker.check` has it."""
+def problems(
+    connection: Connection, kept_for: timedelta | None, most_skew: timedelta
+) -> Iterator[str]:
+    """Yield a sentence for everything that is wrong; what else is given `checker.check` knows."""
     yield from _without_log(connection)
-    yield from _not_the_latest(connection)
-    yield from _interleaved(connection)
+    yield from _not_the_latest(connection, most_skew)
+    yield from _interleaved(connection, most_skew)
     yield from _wrong_reviews(connection)
     yield from _doubled(connection)
     if kept_for is not None:
@@ -71,9 +73,9 @@ def _ends_and_latest() -> sa.Select[Any]:
 _ENDS_AND_LATEST = _ends_and_latest()
 
 
-def _not_the_latest(connection: Connection) -> Iterator[str]:
+def _not_the_latest(connection: Connection, most_skew: timedelta) -> Iterator[str]:
     for conversation_id, ended, latest_at in connection.execute(_ENDS_AND_LATEST):
-        if latest_at is not None and latest_at - ended > MOST_SKEW:
+        if latest_at is not None and latest_at - ended > most_skew:
             yield f"conversation {conversation_id} has a row, but its contact has written another"
 
 
@@ -104,10 +106,10 @@ def _after_another() -> sa.Select[Any]:
 _AFTER_ANOTHER = _after_another()
 
 
-def _interleaved(connection: Connection) -> Iterator[str]:
+def _interleaved(connection: Connection, most_skew: timedelta) -> Iterator[str]:
     """Find conversations that went on when their contact had begun another."""
     for conversation_id, received_at, received_before in connection.execute(_AFTER_ANOTHER):
-        if received_at - received_before > MOST_SKEW:
+        if received_at - received_before > most_skew:
             yield f"conversation {conversation_id} went on when its contact had begun another"
 
 

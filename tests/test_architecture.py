@@ -63,7 +63,7 @@ ALLOWED = {
     "phone_records": "conversation models stores",
     "main": "settings database stores collector retention whatsapp access services"
     " webhooks api api_docs login dashboard live phone",
-    "backup": "checker database schema settings",
+    "backup": "checker database foundations schema settings",
     "doctor": "csv_export database message_log models redis_client schema settings simulator"
     " whatsapp",
     "terminal": "conversation settings simulator whatsapp witness",

@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -192,11 +192,21 @@ def test_a_name_that_the_database_has_use_for_is_refused(file: Path, name: str) 
     assert [*file.parent.iterdir()] == [file]
 
 
-@pytest.mark.parametrize("part", ["reviews", "ix_messages_unerased"])
-def test_a_database_that_is_damaged_makes_no_backup(large: Path, tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: damage(file, "reviews"),
+        lambda file: damage(file, "ix_messages_unerased"),
+        lambda file: set_apart(file, b"legacy-3000"),
+    ],
+    ids=["table", "index", "one differs from the other"],
+)
+def test_a_database_that_is_damaged_makes_no_backup(
+    large: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
     """A backup that can't be restored is noticed on the day it is made."""
     file = Path(shutil.copy(large, tmp_path / "test.db"))
-    damage(file, part)
+    spoil(file)
     with pytest.raises(Refused, match=r"test\.db is (damaged|not a sound database)"):
         back_up(file, tmp_path / "copy")
     assert {found.name for found in tmp_path.iterdir()} == {"test.db"}
@@ -213,6 +223,13 @@ def damage(file: Path, part: str) -> None:
         flipped = bytes(byte ^ 0xFF for byte in opened.read(4096))
         opened.seek((page - 1) * 4096)
         opened.write(flipped)
+
+
+def set_apart(file: Path, text: bytes) -> None:
+    """Change a letter of a text in its table or in its index."""
+    content = bytearray(file.read_bytes())
+    content[content.rindex(text)] ^= 2
+    file.write_bytes(content)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The checker: content with what the program wrote, and not with what anybody changed behind it."""
 
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -25,6 +24,7 @@ from settings import Settings
 from simulator import Customer, Simulator, message_form
 from tests.commands import run_command
 from tests.servers import ROOT
+from tests.test_backup import set_apart
 
 ANA, BO = "+15559876543", "+15558765432"
 PRIVATE = ("Zanzibar", "Wilhelmina", "Xylophone", "tampered", ANA[1:], BO[1:])
@@ -401,13 +401,11 @@ def test_an_index_that_differs_from_its_table_is_found(played_on_sqlite: Databas
     assert file is not None
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    table, index = (place.start() for place in [*re.finditer(b"SMana5", file.read_bytes())][-2:])
-    damaged = bytearray(file.read_bytes())
-    damaged[max(table, index)] ^= 2
-    file.write_bytes(damaged)
-    found = [*foundations.problems(open_database(f"sqlite:///{file}"))]
-    assert found
-    assert all(problem.startswith("the file is damaged: ") for problem in found)
+    set_apart(file, b"SMana5")
+    result = check_data(f"sqlite:///{file}")
+    assert result.returncode == 1
+    assert all(line.startswith("the file is damaged: ") for line in result.stdout.splitlines())
+    assert not result.stderr.endswith("Problems: none.\n")
 
 
 @pytest.mark.parametrize(

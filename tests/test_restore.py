@@ -22,6 +22,7 @@ from tests.test_backup import (
     full_disk,
     large,
     reviews_in,
+    set_apart,
 )
 
 __all__ = ["file", "large"]
@@ -128,10 +129,11 @@ def test_nobody_gets_in_between_the_keeping_and_the_replacing(
     assert reviews_in(file) == {"new": 3000}
 
 
-def run_sql(sql: str) -> Callable[[Path], None]:
+def run_sql(*statements: str) -> Callable[[Path], None]:
     def change(copy: Path) -> None:
         with closing(sqlite3.connect(copy)) as connection, connection:
-            connection.execute(sql)
+            for sql in statements:
+                connection.execute(sql)
 
     return change
 
@@ -150,6 +152,15 @@ NOT_OURS = "copy is not a sound database of this program's"
         (run_sql("UPDATE alembic_version SET version_num = '0001'"), "duplicate column"),
         (lambda copy: damage(copy, "reviews"), NOT_OURS),
         (lambda copy: damage(copy, "ix_messages_unerased"), "copy is damaged"),
+        (lambda copy: set_apart(copy, b"legacy-3000"), "copy is damaged"),
+        (
+            run_sql(
+                "CREATE TABLE kept AS SELECT * FROM messages",
+                "DROP TABLE messages",
+                "ALTER TABLE kept RENAME TO messages",
+            ),
+            "the table messages has no unique key",
+        ),
         (Path.unlink, "There is no file .*copy"),
         (lambda copy: (copy.unlink(), copy.symlink_to("test.db")), "copy is the database itself"),
         (lambda copy: (copy.unlink(), copy.mkdir()), "There is no file .*copy"),
