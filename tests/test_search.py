@@ -69,6 +69,15 @@ def test_other_letters_do(text: str, asked: str) -> None:
     assert fold(text) != fold(asked)
 
 
+@pytest.mark.parametrize("marks", ["\u0344", "\u0f73", "\uff9e"])
+def test_a_long_run_of_marks_is_broken_before_it_is_put_in_order(marks: str) -> None:
+    """To order one that fills a message took seconds, in which nobody was answered."""
+    folded = fold(f"x{(marks + chr(0x334)) * 4000}")
+    runs = "".join("m" if unicodedata.combining(part) else " " for part in folded).split()
+    assert max(map(len, runs)) == 30
+    assert fold(folded) == folded
+
+
 def test_every_letter_that_has_a_case_is_found_in_either() -> None:
     letters = [letter for letter in map(chr, range(0x20000)) if letter.swapcase() != letter]
     assert len(letters) > 2000
