@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated
@@ -68,11 +68,11 @@ class Guesses:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whom this installation lets in; `own_origins` are the web pages that may change something."""
+    """Whom this installation lets in; pages of `own_origin` may change something."""
 
     api_key: str | None
     is_local: bool
-    own_origins: frozenset[str]
+    own_origin: str | None
     guesses: Guesses = field(default_factory=Guesses)
 
 
@@ -137,7 +137,7 @@ async def refuse_foreign_origin(request: Request) -> None:
     if origin is None or request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     access = access_of(request)
-    if origin in access.own_origins:
+    if origin == access.own_origin:
         return
     host = request.headers.get("host", "?")
     # Locally a page may have had its own name resolved to this machine (DNS rebinding).
@@ -146,10 +146,10 @@ async def refuse_foreign_origin(request: Request) -> None:
     raise HTTPException(403, "This page may not change anything here.")
 
 
-def origin_of(urls: Iterable[str]) -> frozenset[str]:
-    """Cut URLs down to their origins (RFC 6454): scheme, host and port."""
-    parts = [urlsplit(url) for url in urls]
-    return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)
+def origin_of(url: str) -> str:
+    """Cut a URL down to its origin (RFC 6454): scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def is_right(access: Access, request: Request, keys: Collection[str]) -> bool:

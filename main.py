@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.access = Access(
         api_key=settings.api_key,
         is_local=settings.is_local,
-        own_origins=origin_of([*settings.cors_origins, *filter(None, [settings.public_url])]),
+        own_origin=origin_of(settings.public_url) if settings.public_url else None,
     )
     app.add_middleware(webhooks.Shortcut)
     if settings.cors_origins:

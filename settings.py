@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -100,6 +101,15 @@ def _redis_url(url: str) -> str:
     return url
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin == "*":
+            raise ValueError("* would show the reviews to every web page")
+        if not re.fullmatch(r"https?://[^/?#@*\s]+", origin):
+            raise ValueError("must be origins: https://shop.example.com, without a path")
+    return origins
+
+
 def _hours(hours: float) -> float:
     if not (math.isfinite(hours) and 0 < hours <= 24 * 365):
         raise ValueError("must be a number of hours above 0, fractions allowed, at most 8760")
@@ -139,7 +149,7 @@ class Settings(BaseModel):
     twilio_account_sid: str | None = None
     public_url: Annotated[str, AfterValidator(_public_url)] | None = None
     api_key: Annotated[str, AfterValidator(_api_key)] | None = Field(default=None, repr=False)
-    cors_origins: CommaSeparated = ()
+    cors_origins: Annotated[CommaSeparated, AfterValidator(_origins)] = ()
     conversation_ttl_hours: Annotated[float, AfterValidator(_hours)] = 24.0
     retention_days: Annotated[float, AfterValidator(_days)] | None = None
     """After so many days the log's words are erased, never the reviews; None keeps them."""
@@ -209,16 +219,19 @@ def _choose_file(environment: str, folder: Path) -> Path | None:
         candidates = [own]
     else:
         candidates = [own, shipped]
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if os.path.lexists(file)), None)
 
 
 def _read(file: Path | None) -> dict[str, str]:
-    if file is None or not file.is_file():
+    if file is None or not os.path.lexists(file):
         return {}
     try:
-        values = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SettingsError([f"{file.name} is not a text file in UTF-8"], file) from None
+    except OSError as error:  # a link that leads nowhere, too: the secret is not there yet
+        raise SettingsError([f"{file.name} can't be read: {error.strerror}"], file) from None
+    values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value}
 
 
@@ -244,5 +257,3 @@ def _unsafe_in_production(values: Mapping[str, Any]) -> Iterator[str]:
     api_key = values.get("api_key") or ""
     if len(api_key) < 16:
         yield "API_KEY must have 16 characters or more: it guards the reviews and the numbers"
-    if "*" in values.get("cors_origins", ""):
-        yield "CORS_ORIGINS=* would show the reviews to every web page"

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,18 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         Settings.load({}, tmp_path)
 
 
+@pytest.mark.parametrize("environment", ["", "local", "production"])
+@pytest.mark.parametrize("make", [lambda file: file.symlink_to("gone"), Path.mkdir])
+def test_a_file_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, make: Callable[[Path], None], environment: str
+) -> None:
+    """Else a secret that is not there yet would make a server for everybody of a production one."""
+    shutil.copy(FOLDER / ".env.local", tmp_path)
+    make(tmp_path / ".env")
+    with pytest.raises(SettingsError, match=r"\.env can't be read"):
+        Settings.load({"ENVIRONMENT": environment}, tmp_path)
+
+
 @pytest.mark.parametrize("word", ["prod", "LOCAL", "test", "dev"])
 def test_an_unknown_environment_is_named_and_not_guessed(tmp_path: Path, word: str) -> None:
     shutil.copy(FOLDER / ".env.local", tmp_path)
@@ -159,6 +172,9 @@ def test_production_names_every_problem_at_once() -> None:
         ("API_KEY", "k" * 16 + " "),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example, *"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "a.example"),
+        ("CORS_ORIGINS", "https://a.example/page"),
     ],
 )
 def test_production_refuses_what_is_unsafe(name: str, value: str) -> None:
@@ -172,6 +188,11 @@ def test_production_starts_with_what_is_safe() -> None:
     assert production().conversation_store == "database"
     assert production(conversation_store="memory").conversation_store == "memory"
     assert production(api_key="k" * 16, cors_origins="https://a.example").api_key == "k" * 16
+
+
+def test_reviews_are_shown_to_every_page_nowhere() -> None:
+    with pytest.raises(SettingsError, match=r"CORS_ORIGINS \* would show the reviews to every web"):
+        local(cors_origins="*")
 
 
 def test_a_local_environment_needs_a_database_only() -> None:
