@@ -22,7 +22,12 @@ class CannotStart(Exception):
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema up to date, or do nothing if it is. Raises CannotStart if it is newer."""
+    """Bring the schema up to date, or do nothing if it is.
+
+    Raises CannotStart if it is newer, or the database is one that can't keep every text.
+    """
+    if engine.dialect.name == "postgresql":
+        _insist_on_unicode(engine)
     version = schema_version(engine)
     if version == SCHEMA_VERSION:
         return
@@ -48,6 +53,16 @@ def migrate(engine: Engine) -> None:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1919247729, 1)")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _insist_on_unicode(engine: Engine) -> None:
+    with engine.connect() as connection:
+        encoding = connection.scalar(sa.text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise CannotStart(
+            f"The database's encoding is {encoding}, which has not all that customers write: make"
+            " another with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _choose_write_ahead_log(engine: Engine) -> None:

@@ -89,6 +89,17 @@ def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(postgres: Postg
         open_database(url).migrate()
 
 
+def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(
+    postgres: Postgres,
+) -> None:
+    postgres.run_sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    database = open_database(postgres.url("latin"))
+    with pytest.raises(CannotStart, match="encoding is LATIN1, which has not all"):
+        database.migrate()
+    database.close()
+    postgres.run_sql("DROP DATABASE latin")
+
+
 def test_opening_it_twice_in_one_process_takes_no_lock_from_the_first(sqlite_url: str) -> None:
     """Closing any handle of the file would drop SQLite's locks, and another process its log."""
     first, second = open_database(sqlite_url), open_database(sqlite_url)
