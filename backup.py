@@ -189,16 +189,18 @@ def main() -> None:
             raise Refused(_advice_for_postgresql(settings.database_url))
         if word == "backup":
             reviews = back_up(database.file, copy)
-            tell(f"Backed up {reviews} reviews to {copy}. Keep it as safe as the database.")
-            return
-        kept = restore(copy, database.file)
-        tell(f"Restored from {copy}.")
-        if kept is not None:
-            tell(f"What was there before is kept in {kept}.")
+        else:
+            kept = restore(copy, database.file)
     except (SettingsError, Refused) as error:
         sys.exit(str(error))
     except (sqlite3.Error, OSError, CannotStart, DBAPIError, *OUTAGES) as error:
         sys.exit(f"The {word} failed: {describe(error)}")
+    if word == "backup":
+        tell(f"Backed up {reviews} reviews to {copy}. Keep it as safe as the database.")
+        return
+    tell(f"Restored from {copy}.")
+    if kept is not None:
+        tell(f"What was there before is kept in {kept}.")
     try:
         found = check(database, most_skew=MOST_SKEW)
     except (CannotStart, DBAPIError, *OUTAGES) as error:

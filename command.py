@@ -15,6 +15,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed
             # Bytes that are no text, and text that the terminal can't show, end nothing either.
             stream.reconfigure(errors="replace")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as we run
     del sys.argv[0]
     try:
         try:

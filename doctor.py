@@ -25,7 +25,7 @@ from database import OUTAGES, Database, name_of, open_database, utc_now
 from logs import describe
 from models import LoggedMessage
 from redis_client import RedisClient
-from schema import SCHEMA_VERSION
+from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
 from simulator import ACCOUNT_SID, Simulator, new_sid
 
@@ -88,12 +88,21 @@ def _look_at_database(database: Database, settings: Settings) -> Iterator[Findin
                 return
         version = schema.schema_version(database.engine)
         yield Finding("database", f"{place} answers")
+        schema.insist_on_unicode(database.engine)
         yield from _look_at_schema(database, version)
         if version == SCHEMA_VERSION:
             with database.write() as connection:
                 message_log.prove_writable(connection)
             yield Finding("database", "a message can be written")
             yield from _look_at_clock(database)
+    except CannotStart as error:
+        yield problem("database", f"{place} can't be used", str(error))
+    except (TypeError, ValueError) as error:  # put there by hand
+        yield problem(
+            "database",
+            f"{place} has a value that can't be read: {type(error).__name__}",
+            "python3 run.py check-data names it.",
+        )
     except (OSError, DBAPIError, *OUTAGES) as error:
         yield problem(
             "database",

@@ -4,6 +4,7 @@ import logging
 import re
 import traceback
 from types import TracebackType
+from urllib.parse import quote, unquote
 
 from sqlalchemy.exc import DBAPIError
 
@@ -98,8 +99,10 @@ class _WithoutNumbers(logging.Filter):
 
 def _cut_path(path: str) -> str:
     path = _CONTACT.sub("…", path.partition("?")[0])
-    return _NUMBER.sub("…", path)  # a mistyped path may have the number as well
+    # A mistyped path may have the number as well.
+    others = _NUMBER.split(unquote(path))
+    return "…".join(map(quote, others)) if len(others) > 1 else path
 
 
 _CONTACT = re.compile("(?<=contacts/).*", re.IGNORECASE)
-_NUMBER = re.compile("[0-9](?:(?:%[0-9A-F]{2}|[^0-9A-Za-z%]){0,9}[0-9]){6,}")
+_NUMBER = re.compile(r"\d(?:[\W_]{0,9}\d){6,}")

@@ -26,8 +26,7 @@ def migrate(engine: Engine) -> None:
 
     Raises CannotStart if it is newer, or the database is one that can't keep every text.
     """
-    if engine.dialect.name == "postgresql":
-        _insist_on_unicode(engine)
+    insist_on_unicode(engine)
     version = schema_version(engine)
     if version == SCHEMA_VERSION:
         return
@@ -55,7 +54,10 @@ def migrate(engine: Engine) -> None:
             command.upgrade(config, "head")
 
 
-def _insist_on_unicode(engine: Engine) -> None:
+def insist_on_unicode(engine: Engine) -> None:
+    """Raise CannotStart where the database can't keep every text; SQLite can."""
+    if engine.dialect.name == "sqlite":
+        return
     with engine.connect() as connection:
         encoding = connection.scalar(sa.text("SHOW server_encoding"))
     if encoding != "UTF8":

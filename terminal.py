@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -70,8 +71,7 @@ def chat(twilio: Simulator, contact: str | None) -> None:
 
 def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> None:
     """Play real reviews, many customers at once, every message delivered twice; then count."""
-    newest = twilio.client.get("/api/reviews", params={"limit": 1}).raise_for_status().json()
-    last_id = newest[0]["id"] if newest else 0
+    last_id = max((review["id"] for review in read_reviews(twilio, limit=1)), default=0)
     began = time.monotonic()
     contacts: dict[str, dict[str, str]] = {}
     for review in reviews:
@@ -93,7 +93,7 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
     tell(f", {8 * done} deliveries of {4 * done} messages in {seconds:.1f} s.")
     recorded = [
         review
-        for review in twilio.client.get("/api/reviews").raise_for_status().json()
+        for review in read_reviews(twilio)
         if review["contact_number"] in contacts and review["id"] > last_id
     ]
     wanted = {
@@ -110,6 +110,18 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
         f"All {len(recorded)} are recorded exactly once, word for word:"
         f" {twilio.client.base_url.join('/api/reviews')}"
     )
+
+
+def read_reviews(twilio: Simulator, **query: int) -> list[dict[str, Any]]:
+    """Read the newest reviews. Raises NotAnswered where something else answers."""
+    answer = twilio.client.get("/api/reviews", params=query).raise_for_status()
+    try:
+        reviews: list[dict[str, Any]] = answer.json()
+        if not all("conversation_id" in review for review in reviews):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise NotAnswered(f"{answer.url} has no list of reviews: is it another program?") from None
+    return reviews
 
 
 def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:

@@ -49,6 +49,8 @@ class Witness:
                 for id_, told in self.statuses.items()
             ]
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        if file.is_file():
+            file.chmod(0o600)  # one that was there, too
         with open(handle, "w", encoding="utf-8") as opened:
             opened.writelines(f"{json.dumps(line)}\n" for line in lines)
 

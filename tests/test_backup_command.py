@@ -1,5 +1,6 @@
 """The words backup and restore of the command line; and PostgreSQL's own way."""
 
+import errno
 import os
 import runpy
 import shlex
@@ -17,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from fastapi.testclient import TestClient
 
+import backup
 import listing
 from backup import back_up
 from checker import check
@@ -25,6 +27,7 @@ from main import create_app
 from schema import FOLDER, SCHEMA_VERSION, schema_version
 from settings import Settings
 from simulator import Customer, Simulator
+from tests.commands import run_command
 from tests.conftest import MakeClient
 from tests.databases import Postgres
 from tests.servers import ROOT, wait_until
@@ -68,6 +71,23 @@ def test_the_command_says_what_it_has_done(run: Run, file: Path, tmp_path: Path)
     assert (result.returncode, result.stdout, result.stderr) == (0, said, "")
     refusal = f"{copy} exists already: take another name, or move that file away."
     assert run(url, "backup", copy) == (refusal, "")
+
+
+@pytest.mark.parametrize("word", ["backup", "restore"])
+def test_what_is_done_has_not_failed_where_it_cannot_be_told(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    copy = tmp_path / "copy"
+    if word == "restore":
+        back_up(file, copy)
+
+    def fill_up(_line: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(backup, "tell", fill_up)
+    with pytest.raises(OSError, match="No space"):
+        run_command(backup.main, word, str(copy), DATABASE_URL=f"sqlite:///{file}")
+    assert copy.exists()
 
 
 @pytest.mark.parametrize(

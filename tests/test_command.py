@@ -59,6 +59,18 @@ def test_a_reader_who_is_gone_ends_it_without_a_traceback(tmp_path: Path, line: 
         assert command.wait(60) == 1
 
 
+@POSIX_ONLY
+def test_what_is_complained_of_to_nobody_ends_nothing(tmp_path: Path) -> None:
+    tmp_path.joinpath("a_command.py").write_text("import sys\nsys.stderr.write('All is well.')")
+    ran = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m command a_command 2>&-', sys.executable],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert ran.returncode == 0
+
+
 def test_its_words_its_exit_code_and_its_last_sentence_are_its_own(tmp_path: Path) -> None:
     code = "import sys\nprint(__name__, *sys.argv[1:])\nsys.exit('It failed.')"
     with start(tmp_path, code, "--option", "word") as command:

@@ -137,6 +137,21 @@ def test_another_schema_is_told_and_left(database_url: str) -> None:
     assert problems(look(database_url)) == [("schema", newer)]
 
 
+def test_a_database_that_cannot_keep_every_text_is_a_problem(postgres: Postgres) -> None:
+    postgres.run_sql("CREATE DATABASE latin_too ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    [database] = [found for found in look(postgres.url("latin_too")) if found.is_problem]
+    assert "encoding is LATIN1" in database.advice
+    postgres.run_sql("DROP DATABASE latin_too")
+
+
+def test_a_value_that_cannot_be_read_is_a_problem(sqlite_url: str) -> None:
+    log_message(sqlite_url, timedelta(0))
+    run_sql(sqlite_url, "UPDATE messages SET received_at = 'junk'")
+    [(subject, text)] = problems(look(sqlite_url))
+    assert subject == "database"
+    assert text.endswith("has a value that can't be read: ValueError")
+
+
 def test_a_database_that_is_away_is_a_problem() -> None:
     [(subject, text)] = problems(look(f"postgresql://ana:pa55@{GONE}/name"))
     assert subject == "database"

@@ -205,6 +205,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
             client.get(f"{url}?contact=15559876543?q=Zanzibar")
             for number in ("+1 (555) 987-6543", "555/987/6543", "1_555,987+6543", "987\u20116543"):
                 client.get(f"{running.base_url}/api/contact/{number}")
+            for number in ("٩٨٧٦٥٤٣", "９８７６５４３", "%39%38%37%36%35%34%33"):
+                client.get(f"{running.base_url}/api/contact/{number}")
             client.get(f"{running.base_url}/API//contacts/John.Doe")
             with socket.create_connection(("127.0.0.1", running.port)) as raw:
                 raw.sendall(b"GET *+15559876543 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -222,7 +224,7 @@ def test_uvicorns_lines_have_our_form_and_no_query(server: Uvicorn) -> None:
     assert '"POST /webhook HTTP/1.1" 200' in log
     assert '"WebSocket /live" 403' in log
     assert not [secret for secret in PRIVATE if secret in log]
-    assert len(re.findall('"GET /api/contact/(?:%2B)?… HTTP/1.1" 404', log)) == 4
+    assert len(re.findall('"GET /api/contact/(?:%2B)?… HTTP/1.1" 404', log)) == 7
     assert '"GET /API//contacts/… HTTP/1.1" 404' in log
     assert '"GET %2A%2B… HTTP/1.1" 404' in log
     configured = log[log.index("starting environment=") :].splitlines()[1:]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -96,6 +97,16 @@ def test_the_demo_counts_no_review_that_its_customers_wrote_before(
     for _ in range(2):
         demo(Simulator(local), [GOOD], customers=1)
     assert capsys.readouterr().out.count("All 1 are recorded exactly once") == 2
+
+
+@pytest.mark.parametrize("answer", ["<p>Hi</p>", "5", "[1]", "[{}]", '"text"'])
+def test_a_server_that_is_not_ours_is_told(answer: str) -> None:
+    client = httpx.Client(
+        base_url="http://127.0.0.1",
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, text=answer)),
+    )
+    with client, pytest.raises(NotAnswered, match="no list of reviews: is it another program"):
+        demo(Simulator(client), [GOOD], customers=1)
 
 
 def test_where_one_gets_no_answer_the_others_do_not_begin(

@@ -230,13 +230,15 @@ def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
 def test_a_witness_is_for_its_owner_alone(tmp_path: Path) -> None:
-    file = tmp_path / "witness"
+    new, old = tmp_path / "new", tmp_path / "old"
     before = os.umask(0o022)
     try:
-        Witness().save(file)
+        old.touch()
+        for file in (new, old):
+            Witness().save(file)
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
     finally:
         os.umask(before)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
