@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from collector import Collector
 from conversation import APOLOGY, GREETING, Message
@@ -109,8 +108,8 @@ class Customer:
 
     def __init__(self, line: Line, contact: str, review: Mapping[str, str]) -> None:
         self._line, self.contact, self.review = line, contact, review
-        self.forgotten_at: datetime | None = None
-        """What they said before is known to nobody any more."""
+        self.forgotten: set[str] = set()
+        """SIDs of what they were answered before that; nobody is to know it any more."""
         self._messages: list[str] = []
         self._may_repeat_themselves = False
 
@@ -171,14 +170,16 @@ class Customer:
     async def _be_forgotten(self) -> None:
         """Have the owner forget us, until that has worked."""
         self._line.story.tell(f"the owner forgets {self.contact}")
-        began = self._line.story.clock()
-        while self.forgotten_at != began:
+        answers = self._line.witness.answers
+        known = {sid for sid in self._messages if {*answers.get(sid, ())} - {None, APOLOGY}}
+        while True:
             try:
                 await self._line.pick_worker().forget(self.contact)
             except NoAnswer:
                 await asyncio.sleep(1.0)
             else:
-                self.forgotten_at = began
+                self.forgotten |= known
+                return
 
     async def _insist(self, text: str) -> str | None:
         """Write the same once more before there is an answer."""

@@ -140,10 +140,8 @@ class Theatre:
             saved = connection.execute(sa.select(Review)).all()
             logged = connection.execute(sa.select(LoggedMessage)).all()
         for customer in customers:
-            forgotten_at = customer.forgotten_at
-            if forgotten_at and any(
-                row.contact_number == customer.contact
-                and row.received_at < forgotten_at - max(SKEWS)
+            if any(
+                row.contact_number == customer.contact and row.message_sid in customer.forgotten
                 for row in logged
             ):
                 story.problem(f"{customer.contact} was forgotten, and is still known")
