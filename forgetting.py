@@ -32,20 +32,22 @@ PATIENCE_SECONDS = 4.0
 def erase_review(database: Database, review_id: int) -> bool:
     """Erase a review and the words of its conversation; say whether there was one."""
     with database.write() as connection:
-        conversation_id = connection.scalar(
-            sa.select(Review.conversation_id).where(Review.id == review_id)
-        )
+        found = sa.select(Review.conversation_id, Review.contact_number)
+        review = connection.execute(found.where(Review.id == review_id)).one_or_none()
+        if review is None:
+            return False
         # Messages before reviews, as everywhere: who erase at once wait, and don't deadlock.
-        which = LoggedMessage.conversation_id == conversation_id
+        which = LoggedMessage.conversation_id == review.conversation_id
         message_log.erase_words(connection, which, utc_now())
         connection.execute(
             sa.delete(UnfinishedConversation).where(
-                UnfinishedConversation.conversation_id == conversation_id
+                UnfinishedConversation.contact_number == review.contact_number,
+                UnfinishedConversation.conversation_id == review.conversation_id,
             )
         )
         gone = reviews.erase(connection, review_id)
     if gone:
-        logger.info("review erased review=%d conversation=%s", review_id, conversation_id)
+        logger.info("review erased review=%d conversation=%s", review_id, review.conversation_id)
     return gone
 
 

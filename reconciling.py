@@ -18,21 +18,22 @@ def reconcile(
     connection: Connection,
     remembered: Mapping[str, Conversation | None],
     idle_since: datetime,
+    times: Mapping[str, datetime | None] | None = None,
 ) -> dict[str, Conversation | None]:
     """Say where contacts stand: as remembered where that is the log's end, else by its replay.
 
-    None stands for nothing under way: never begun, over, or last touched before `idle_since`.
+    With `times` that takes a last message of this time: a log that was put back to an earlier day
+    may have other words in its place. None stands for nothing under way: never begun, over, or last
+    touched before `idle_since`.
     """
     stand: dict[str, Conversation | None] = dict.fromkeys(remembered)
     doubtful = []
     for contact, last in message_log.find_latest(connection, remembered.keys()).items():
         if last.finished or last.erased_at is not None or last.received_at < idle_since:
             continue
-        conversation = remembered[contact]
-        if conversation is not None and (conversation.id, conversation.position) == (
-            last.conversation_id,
-            last.position,
-        ):
+        conversation, end = remembered[contact], (last.conversation_id, last.position)
+        is_end = conversation is not None and (conversation.id, conversation.position) == end
+        if is_end and (times is None or times[contact] == last.received_at):
             stand[contact] = conversation
         else:
             doubtful.append(last.conversation_id)

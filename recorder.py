@@ -132,7 +132,7 @@ class Recorder:
             contact = entry.message.contact
             turn = take_turn(held.conversations[contact], entry.message)
             held.conversations[contact] = turn.conversation
-            times[contact] = self._next_time(times.get(contact))
+            held.touched[contact] = times[contact] = self._next_time(times.get(contact))
             taken.append((entry.message, turn, times[contact]))
             answers[entry] = Reply(turn.reply, turn.conversation.id if turn.review else None)
         message_log.append(held.connection, taken)

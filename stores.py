@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -29,12 +29,14 @@ class Held:
     """What `hold` yields: the transaction, and the contacts that could be held: where they stand.
 
     None stands for a contact with nothing under way. To move a contact on, put its next
-    conversation here. A conversation last touched before `idle_since` is over.
+    conversation here, and the time its message has in the log into `touched`. A conversation last
+    touched before `idle_since` is over.
     """
 
     connection: Connection
     conversations: dict[str, Conversation | None]
     idle_since: datetime
+    touched: dict[str, datetime] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -235,8 +237,8 @@ class RedisStore:
     """Conversations in Redis, which need not be right: what it has lost the log still knows.
 
     Its lock keeps workers out of each other's way; the database's own lock makes it true, as a
-    worker may not reach Redis. What Redis says counts where it is the end of a conversation in the
-    log. For all else, and where Redis is away, the log is asked where the contact stands.
+    worker may not reach Redis. What Redis says counts where it is of the last message in the log;
+    not so after a restore, for one. For all else, and where Redis is away, the log is asked.
     """
 
     def __init__(
@@ -265,14 +267,18 @@ class RedisStore:
             try:
                 with self._database.write() as connection:
                     ours = _try_locks(self._database, connection, values.keys())
-                    remembered = {contact: _decode(values[contact]) for contact in ours}
-                    stood = reconcile(connection, remembered, idle_since)
+                    found = {contact: _decode(values[contact]) for contact in ours}
+                    remembered = {contact: value[0] for contact, value in found.items()}
+                    times = {contact: value[1] for contact, value in found.items()}
+                    stood = reconcile(connection, remembered, idle_since, times)
                     held = Held(connection, dict(stood), idle_since)
                     yield held
                     _delete_rows(connection, ours)
                     claim()
                 for contact, conversation in _changes(stood, held.conversations).items():
-                    changes[contact] = _encode(conversation) if conversation else b""
+                    changes[contact] = b""
+                    if conversation is not None and contact in held.touched:
+                        changes[contact] = _encode(conversation, held.touched[contact])
                 for contact, conversation in held.conversations.items():
                     if conversation is None and values[contact]:
                         changes[contact] = b""  # idle, or not ours
@@ -284,22 +290,23 @@ MOST_MESSAGES = 2**31
 """What the column of positions holds."""
 
 
-def _encode(conversation: Conversation) -> bytes:
-    return json.dumps(asdict(conversation)).encode()
+def _encode(conversation: Conversation, touched: datetime) -> bytes:
+    return json.dumps({**asdict(conversation), "touched": touched.isoformat()}).encode()
 
 
-def _decode(value: bytes) -> Conversation | None:
-    """Read a value of `_encode`; None for none, or one that is not ours."""
+def _decode(value: bytes) -> tuple[Conversation, datetime] | tuple[None, None]:
+    """Read a value of `_encode`; nothing where there is none, or one that is not ours."""
     try:
         fields = json.loads(value)
+        touched = datetime.fromisoformat(fields.pop("touched"))
         conversation = Conversation(**{**fields, "state": State(fields["state"])})
         words = "\n".join([conversation.id, conversation.product_name, conversation.user_name])
         words.encode()  # a lone surrogate is nothing that we have written
         position: object = conversation.position
         is_ours = type(position) is int and 0 < position < MOST_MESSAGES and "\0" not in words
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    return conversation if is_ours else None
+        return None, None
+    return (conversation, touched) if is_ours else (None, None)
 
 
 def open_store(kind: str, database: Database, ttl: timedelta, redis_url: str | None) -> Store:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import message_log
 from conversation import Conversation, Message, State, take_turn
 from database import OUTAGES, Database, open_database, utc_now
+from models import LoggedMessage
 from redis_client import RedisClient
 from stores import RedisStore
 from tests.databases import Valkey
@@ -60,13 +61,14 @@ def nothing() -> None:
     """Claim nothing."""
 
 
-def say(store: RedisStore, number: int, contact: str = ANA) -> Conversation:
+def say(store: RedisStore, number: int, contact: str = ANA, text: str = "") -> Conversation:
     """Take the turn of a review's message of this number, from 1; return where it leads."""
     with store.hold({contact}, nothing) as held:
-        message = Message(f"SM{number}", contact, TEXTS[number - 1])
+        message = Message(f"SM{number}", contact, text or TEXTS[number - 1])
         turn = take_turn(held.conversations[contact], message)
         held.conversations[contact] = turn.conversation
-        message_log.append(held.connection, [(message, turn, utc_now())])
+        held.touched[contact] = utc_now()
+        message_log.append(held.connection, [(message, turn, held.touched[contact])])
     return turn.conversation
 
 
@@ -82,6 +84,20 @@ def test_what_is_forgotten_is_read_from_the_log(store: RedisStore, server: redis
         assert get(store) == said
     say(store, 4)
     assert get(store) is None
+
+
+def test_what_is_of_another_time_than_the_logs_end_does_not_count(
+    store: RedisStore, database: Database, server: redis.Redis
+) -> None:
+    """As after a restore: the log was put back, and went on with other words in the same place."""
+    say(store, 1)
+    say(store, 2)
+    of_another_day = server.get(VALUE)
+    with database.write() as connection:
+        connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == "SM2"))
+    said = say(store, 2, text="Kettle")
+    server.set(VALUE, bytes(of_another_day))  # type: ignore[arg-type]
+    assert get(store) == said
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -231,7 +247,7 @@ class TestSeveralWorkers:
 NOT_OURS = (b"\xff", b"null", b"3", b'"text"', b"[]", b"{}", b"\x80\x04K*.", b"{" * 99)
 OTHER_FIELDS: list[tuple[str, Any]] = [
     *(("state", what) for what in ("WHAT", None)),
-    *(("updated_at", what) for what in ("today", 5, "2999-01-01", None)),
+    *(("touched", what) for what in ("today", 5, "2999-01-01", None)),
     ("more", 1),
 ]
 OTHER_TYPES: list[tuple[str, Any]] = [

@@ -16,7 +16,7 @@ from pathlib import Path
 from terminal import read_examples
 from tests.campaign import add_publish, insist_on_known, publish
 from tests.databases import Postgres, Valkey, migrated
-from tests.faults import cuts, databases, workers
+from tests.faults import cuts, databases, load, workers
 
 REVIEWS = read_examples()
 
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only faults with one of these in their name")
     options = parser.parse_args()
     insist_on_known(parser, options.names, FAULTS)
+    load.THINKING_SECONDS = 0.0  # the machine has nothing else to do
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         with closing(Grounds(Path(folder))) as grounds:
             for name, fault in FAULTS.items():

@@ -179,8 +179,8 @@ MUTANTS = [
     Mutant(
         "what Redis says is believed without the log",
         "stores.py",
-        "stood = reconcile(connection, remembered, idle_since)",
-        "stood = {**reconcile(connection, remembered, idle_since),"
+        "stood = reconcile(connection, remembered, idle_since, times)",
+        "stood = {**reconcile(connection, remembered, idle_since, times),"
         " **{contact: told for contact, told in remembered.items() if told}}",
         "tests/writer/test_redis.py",
         sign="test_what_the_log_does_not_know_is_not_gone_on_with",
@@ -301,8 +301,8 @@ MUTANTS = [
     Mutant(
         "a contact's times are what each worker's clock says",
         "recorder.py",
-        "return max(self._last_time, last_of_contact + A_MOMENT)",
-        "return self._last_time",
+        "return now if last_of_contact is None else max(now, last_of_contact + A_MOMENT)",
+        "return now",
         sign="older than those before them",
     ),
 ]

@@ -239,8 +239,8 @@ class TestSeveralWorkers:
         without.DEADLINE_SECONDS = 0.5
         collisions = iter([True])
 
-        def read_and_be_late(connection: Any, remembered: Any, idle_since: Any) -> Any:
-            stand = reconcile(connection, remembered, idle_since)
+        def read_and_be_late(connection: Any, remembered: Any, *others: Any) -> Any:
+            stand = reconcile(connection, remembered, *others)
             if remembered and with_redis.is_writing() and next(collisions, False):
                 tell(without, message(3))
             return stand
