@@ -227,6 +227,8 @@ class TestMemoryStore:
             second.open()
         first.close()
         second.open()
+        with pytest.raises(CannotStart, match="another process serves this database"):
+            first.open()  # who has let go is told the same, and does not wait for its own session
         second.close()
 
     def test_a_process_waits_for_the_one_that_it_replaces(self, database: Database) -> None:
