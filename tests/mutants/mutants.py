@@ -186,6 +186,14 @@ MUTANTS = [
         sign="test_what_the_log_does_not_know_is_not_gone_on_with",
     ),
     Mutant(
+        "what Redis says of another log is believed",
+        "reconciling.py",
+        "if is_end and (times is None or times[contact] == last.received_at):",
+        "if is_end:",
+        "tests/test_redis_store.py",
+        sign="test_what_is_of_another_time_than_the_logs_end_does_not_count",
+    ),
+    Mutant(
         "the memory store remembers what was not committed",
         "stores.py",
         """                yield held
