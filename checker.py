@@ -231,13 +231,15 @@ def main() -> None:
             )
         kept_for = ttl if is_strict else None
         unsound = [*foundations.problems(database)]
-        tell(unsound)  # now: of a damaged file the rest may not be readable
+        for problem in unsound:  # now: of a damaged file the rest may not be readable
+            tell(problem)
         findings = check(
             database, kept_since, kept_for=kept_for, witness=witness, most_skew=MOST_SKEW
         )
     except (SQLAlchemyError, ValueError, *OUTAGES) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
-    tell(findings.problems[:100])
+    for problem in findings.problems[:100]:
+        tell(problem)
     problems = len(unsound) + len(findings.problems)
     sys.stderr.write(
         f"Checked {place}\nMessages: {findings.messages}, conversations: {findings.conversations},"
@@ -246,9 +248,8 @@ def main() -> None:
     sys.exit(1 if problems else 0)
 
 
-def tell(problems: Sequence[str]) -> None:
-    for problem in problems:
-        print(problem)  # noqa: T201 - this is what people run it for
+def tell(line: str) -> None:
+    print(line)  # noqa: T201 - this is what people run it for
 
 
 if __name__ == "__main__":

@@ -67,8 +67,9 @@ async def _tell(
     gone: set[int] = set()
     end = time.monotonic() + STREAM_SECONDS
     while True:
-        known = shown | told.keys()
-        if len(news.arrived) == MOST_NEWS and known.isdisjoint(row.id for row in news.arrived):
+        if len(news.arrived) == MOST_NEWS and (shown | told.keys()).isdisjoint(
+            row.id for row in news.arrived
+        ):
             yield _event("many", read_at)  # some of those before them may never have been told
         for row in sorted((*news.arrived, *news.changed), key=attrgetter("created_at", "id")):
             if told.get(row.id) != row.updated_at:

@@ -127,13 +127,13 @@ class Recorder:
 
     def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
         contacts = {entry.message.contact for entry in entries}
-        times = message_log.find_last_times(held.connection, contacts)
+        held.touched.update(message_log.find_last_times(held.connection, contacts))
         for entry in entries:
             contact = entry.message.contact
             turn = take_turn(held.conversations[contact], entry.message)
             held.conversations[contact] = turn.conversation
-            held.touched[contact] = times[contact] = self._next_time(times.get(contact))
-            taken.append((entry.message, turn, times[contact]))
+            held.touched[contact] = self._next_time(held.touched.get(contact))
+            taken.append((entry.message, turn, held.touched[contact]))
             answers[entry] = Reply(turn.reply, turn.conversation.id if turn.review else None)
         message_log.append(held.connection, taken)
         reviews.save(

@@ -113,7 +113,7 @@ def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> No
 
 
 def read_reviews(twilio: Simulator, **query: int) -> list[dict[str, Any]]:
-    """Read the newest reviews. Raises NotAnswered where something else answers."""
+    """Read the list of reviews. Raises NotAnswered where something else answers."""
     answer = twilio.client.get("/api/reviews", params=query).raise_for_status()
     try:
         reviews: list[dict[str, Any]] = answer.json()
@@ -132,6 +132,18 @@ def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:
         first, again = customer.sends(form), twilio.deliver(form).text
         if first != again:
             raise NotAnswered(f"a repeated message was answered {again!r}, not {first!r}")
+
+
+def demo_with_witness(
+    twilio: Simulator, reviews: list[dict[str, str]], customers: int, file: Path
+) -> None:
+    """Play the demo, and write down what every customer was told, also where it ends early."""
+    save_witness(twilio.witness, file)  # sooner than when all has been played
+    try:
+        demo(twilio, reviews, customers)
+    finally:  # what is of use when something went wrong
+        save_witness(twilio.witness, file)
+        tell(f"What every customer was told: {file}")
 
 
 def save_witness(witness: Witness, file: Path) -> None:
@@ -191,12 +203,7 @@ def main() -> None:
             elif options.witness is None:
                 demo(twilio, reviews, options.customers)
             else:
-                save_witness(twilio.witness, options.witness)  # sooner than all has been played
-                try:
-                    demo(twilio, reviews, options.customers)
-                finally:  # what is of use when something went wrong
-                    save_witness(twilio.witness, options.witness)
-                    tell(f"What every customer was told: {options.witness}")
+                demo_with_witness(twilio, reviews, options.customers, options.witness)
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, NotAnswered) as error:

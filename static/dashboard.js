@@ -125,7 +125,7 @@ addEventListener("popstate", () => {
 
 // News
 
-let source, opening, watching, announcing, refreshing;
+let source, opening, watching, announcing, refreshing, renewing;
 let last = live.dataset.last;
 let heardAt = new Date(last);
 let figuresAt = 0;
@@ -184,11 +184,11 @@ document.addEventListener("visibilitychange", listen);
 /** Load the list, and listen for what becomes of the reviews that are on it now. */
 function loadAnew() {
   silence();
-  const wait = Math.max(0, renewedAt + RENEWED_EVERY - Date.now());
-  opening = setTimeout(async () => {
+  renewing ??= setTimeout(async () => {
+    renewing = undefined;
     renewedAt = Date.now();
     if (await load(address())) listen();
-  }, wait);
+  }, Math.max(0, renewedAt + RENEWED_EVERY - Date.now()));
 }
 
 function hear(event) {

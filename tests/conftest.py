@@ -65,6 +65,14 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     postgres.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture
+def latin_url(postgres: Postgres) -> Iterator[str]:
+    """A PostgreSQL database that can't keep every text."""
+    postgres.run_sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    yield postgres.url("latin")
+    postgres.run_sql("DROP DATABASE latin WITH (FORCE)")
+
+
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[Valkey]:
     if not Valkey.is_installed():

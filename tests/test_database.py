@@ -89,15 +89,11 @@ def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(postgres: Postg
         open_database(url).migrate()
 
 
-def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(
-    postgres: Postgres,
-) -> None:
-    postgres.run_sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    database = open_database(postgres.url("latin"))
+def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(latin_url: str) -> None:
+    database = open_database(latin_url)
     with pytest.raises(CannotStart, match="encoding is LATIN1, which has not all"):
         database.migrate()
     database.close()
-    postgres.run_sql("DROP DATABASE latin")
 
 
 def test_opening_it_twice_in_one_process_takes_no_lock_from_the_first(sqlite_url: str) -> None:

@@ -137,11 +137,9 @@ def test_another_schema_is_told_and_left(database_url: str) -> None:
     assert problems(look(database_url)) == [("schema", newer)]
 
 
-def test_a_database_that_cannot_keep_every_text_is_a_problem(postgres: Postgres) -> None:
-    postgres.run_sql("CREATE DATABASE latin_too ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    [database] = [found for found in look(postgres.url("latin_too")) if found.is_problem]
+def test_a_database_that_cannot_keep_every_text_is_a_problem(latin_url: str) -> None:
+    [database] = [found for found in look(latin_url) if found.is_problem]
     assert "encoding is LATIN1" in database.advice
-    postgres.run_sql("DROP DATABASE latin_too")
 
 
 def test_a_value_that_cannot_be_read_is_a_problem(sqlite_url: str) -> None:

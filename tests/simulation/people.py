@@ -109,7 +109,7 @@ class Customer:
     def __init__(self, line: Line, contact: str, review: Mapping[str, str]) -> None:
         self._line, self.contact, self.review = line, contact, review
         self.forgotten: set[str] = set()
-        """SIDs of what they were answered before that; nobody is to know it any more."""
+        """SIDs of messages that were answered before the owner had the contact forgotten."""
         self._messages: list[str] = []
         self._may_repeat_themselves = False
 
