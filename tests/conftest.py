@@ -28,6 +28,14 @@ from main import create_app
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC_URL = "https://reviews.example.com"
+KEY = {"X-API-Key": "k" * 16}
+PRODUCTION: dict[str, Any] = {
+    "environment": "production",
+    "twilio_auth_token": TOKEN,
+    "public_url": PUBLIC_URL,
+    "api_key": KEY["X-API-Key"],
+}
+"""The settings of a production app, but for its database."""
 
 
 @pytest.fixture(scope="session")
@@ -140,13 +148,7 @@ def local(make_client: MakeClient, sqlite_url: str) -> TestClient:
 @pytest.fixture
 def production(make_client: MakeClient, sqlite_url: str) -> TestClient:
     """A production app: it believes nobody without a signature, shows nothing without a key."""
-    return make_client(
-        environment="production",
-        database_url=sqlite_url,
-        twilio_auth_token=TOKEN,
-        public_url=PUBLIC_URL,
-        api_key="k" * 16,
-    )
+    return make_client(database_url=sqlite_url, **PRODUCTION)
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def database_of(client: TestClient) -> Database:
 
 def listed(client: TestClient) -> list[dict[str, Any]]:
     """Read all reviews from the API."""
-    response = client.get("/api/reviews", headers={"X-API-Key": "k" * 16})
+    response = client.get("/api/reviews", headers=KEY)
     assert response.status_code == 200
     reviews: list[dict[str, Any]] = response.json()
     return reviews

@@ -20,10 +20,9 @@ import doctor
 import live
 import login
 import models
-from main import create_app
 from settings import Settings, SettingsError
 from simulator import Customer, Simulator
-from tests.conftest import MakeClient
+from tests.conftest import MakeClient, make_app
 from tests.databases import Valkey
 from tests.servers import ROOT, free_port
 
@@ -316,7 +315,7 @@ def test_the_table_of_stores_says_what_survives_a_restart(
             settings["redis_url"] = valkey.url
         replies = []
         for text in ("Hi", "iPhone 15"):
-            with TestClient(create_app(Settings(environment="local", **settings))) as client:
+            with TestClient(make_app(**settings)) as client:
                 replies.append(Customer(Simulator(client), f"+1555 {store}").says(text))
         begun_anew = replies[1] == replies[0] == conversation.GREETING
         assert verdict == ("no: the next message begins a new one" if begun_anew else "yes")

@@ -24,7 +24,8 @@ BATCH = 500
 def besiege(running: ExitStack, count: int) -> Counter[str]:
     """Send so many bodies, and a tenth as many requests made from the description."""
     # These need Hypothesis and Schemathesis, which a look at the options can do without.
-    from tests.hostile.bodies import KEY, Siege, production, send_batch
+    from tests.conftest import KEY, PRODUCTION
+    from tests.hostile.bodies import Siege, send_batch
     from tests.hostile.described import MODES, ask, operations
 
     folder = running.enter_context(tempfile.TemporaryDirectory())
@@ -32,7 +33,7 @@ def besiege(running: ExitStack, count: int) -> Counter[str]:
     running.callback(postgres.close)
     sieges = []
     for url in (f"sqlite:///{folder}/test.db", postgres.url()):
-        app = create_app(Settings(database_url=url, **production()))
+        app = create_app(Settings(database_url=url, **PRODUCTION))
         sieges.append(Siege(running.enter_context(TestClient(app))))
     logging.disable()  # a line for each would be most of the work
     for number, first in enumerate(range(0, count, BATCH)):

@@ -19,21 +19,9 @@ from checker import check
 from models import LoggedMessage, Review
 from simulator import ACCOUNT_SID, read_twiml
 from tests.captures import post_unsigned, sign
-from tests.conftest import PUBLIC_URL, TOKEN, database_of
+from tests.conftest import KEY, PUBLIC_URL, database_of
 
-KEY = {"X-API-Key": "k" * 16}
 REFUSALS = {400, 403, 413, 415}
-
-
-def production() -> dict[str, Any]:
-    """Name the settings of the app that is besieged, but for its database."""
-    return {
-        "environment": "production",
-        "twilio_auth_token": TOKEN,
-        "public_url": PUBLIC_URL,
-        "api_key": KEY["X-API-Key"],
-    }
-
 
 NASTY = st.sampled_from(
     [

@@ -3,8 +3,8 @@
 from urllib.parse import urlencode
 
 from simulator import ACCOUNT_SID, message_form, new_sid
-from tests.conftest import MakeClient
-from tests.hostile.bodies import STATUS, Siege, production, send_batch
+from tests.conftest import PRODUCTION, MakeClient
+from tests.hostile.bodies import STATUS, Siege, send_batch
 
 CUSTOMER = "+15559999999"
 """Whom none of the drawn bodies comes from."""
@@ -23,7 +23,7 @@ def send_plain(siege: Siege) -> None:
 def test_whatever_the_body_nothing_breaks_and_nothing_unsigned_is_recorded(
     make_client: MakeClient, database_url: str
 ) -> None:
-    siege = Siege(make_client(database_url=database_url, **production()))
+    siege = Siege(make_client(database_url=database_url, **PRODUCTION))
     send_plain(siege)
     certain = {"answered 200": 4, "answered 204": 1, "answered 400": 1, "answered 403": 1}
     assert certain.items() <= siege.counts.items()

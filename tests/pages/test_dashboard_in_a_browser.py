@@ -13,7 +13,7 @@ import pytest
 from dashboard import CARDS
 from database import open_database, utc_now
 from simulator import Customer, Simulator
-from tests.conftest import PUBLIC_URL, TOKEN, make_app
+from tests.conftest import PRODUCTION, make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE
 from tests.servers import serve_here
@@ -35,14 +35,7 @@ def customer(fresh_server: str) -> Iterator[Customer]:
 
 
 def serve_in_production(database_url: str) -> AbstractContextManager[str]:
-    app = make_app(
-        environment="production",
-        database_url=database_url,
-        api_key="k" * 16,
-        twilio_auth_token=TOKEN,
-        public_url=PUBLIC_URL,
-    )
-    return serve_here(app)
+    return serve_here(make_app(database_url=database_url, **PRODUCTION))
 
 
 def finish_review(customer: Customer, product: str, text: str) -> None:
