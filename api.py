@@ -205,13 +205,15 @@ async def forget_contact(
     here: Here,
     contact: Annotated[str, Path(description="As in `contact_number`: `+15551234567`.")],
 ) -> Response:
-    """Erase a customer whole: reviews, words, an unfinished conversation, and the number itself."""
+    """Erase a customer whole: reviews, words and the number itself."""
     if not whatsapp.clean(contact) or whatsapp.clean(contact) != contact.strip():
         raise HTTPException(422, "No contact is like this.")
     contact = whatsapp.contact_of(contact)
     if not contact:
         raise HTTPException(422, "The contact is missing.")
-    forgotten = await in_time(forgetting.forget_contact, here.store, contact, here.forgetting_key)
+    forgotten = await in_time(
+        forgetting.forget_contact, here.database, contact, here.forgetting_key
+    )
     if forgotten is None:
         raise HTTPException(404, "Nothing is known of this contact.")
     return Response(status_code=204)

@@ -17,13 +17,13 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 import foundations
-from checker import MOST_SKEW, check
+from checker import check
 from database import OUTAGES, name_of, open_database
 from logs import describe
 from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
 
-NAMES_OF_SQLITE = ("-journal", "-wal", "-shm", ".lock")
+NAMES_OF_SQLITE = ("-journal", "-wal", "-shm")
 """What is put behind the database's name for files that go with it."""
 
 
@@ -84,7 +84,7 @@ def restore(copy: Path, database: Path) -> Path | None:
 
 
 def _try_out(source: sqlite3.Connection, folder: Path) -> None:
-    """Bring a copy of the copy up to date, and replay its log. Raises Refused where that fails."""
+    """Bring a copy of the copy up to date, and check its log. Raises Refused where that fails."""
     with tempfile.TemporaryDirectory(prefix="restore-", dir=folder) as beside:
         trial = Path(beside) / "trial.db"
         _copy(source, trial)
@@ -202,7 +202,7 @@ def main() -> None:
     if kept is not None:
         tell(f"What was there before is kept in {kept}.")
     try:
-        found = check(database, most_skew=MOST_SKEW)
+        found = check(database)
     except (CannotStart, DBAPIError, *OUTAGES) as error:
         sys.exit(f"It can't be checked just now: {describe(error)}")
     tell(f"It has {found.reviews} reviews and {found.messages} messages.")

@@ -1,30 +1,30 @@
-"""Replay the log of messages and compare it with the tables: `python3 run.py check-data`.
+"""Check the facts in the log against each other and against the reviews: `run.py check-data`.
 
 Safe to run while serving: it reads snapshots and writes nothing.
 """
 
 import argparse
+import sqlite3
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
 import foundations
 import message_log
 import schema
-import whole_log
-from database import OUTAGES, Database, name_of, open_database, utc_now
+from audit import conversation_checks, cross_checks
+from audit.conversation_checks import ReviewFacts
+from database import OUTAGES, Database, name_of, open_database
 from logs import describe
-from models import LoggedMessage, Review, UnfinishedConversation
-from replayed import differences
+from models import LoggedMessage, Review
 from schema import SCHEMA_VERSION
 from settings import Settings, SettingsError
 from whatsapp import STATUSES
@@ -32,16 +32,10 @@ from witness import Witness
 
 CONVERSATIONS_AT_ONCE = 500
 
-MOST_SKEW = timedelta(seconds=1)
-"""What is forgiven in a log of unknown age: earlier versions let the clocks of workers decide."""
-
-UNREADABLE = (TypeError, ValueError, ArithmeticError, DataError)
-"""What reading raises where somebody has put another kind of value into a column."""
-
 
 @dataclass(slots=True)
 class Findings:
-    """What was looked at, and a sentence for everything that is wrong; without customers' words."""
+    """How much was checked, and a sentence for each problem; without customers' words."""
 
     conversations: int = 0
     messages: int = 0
@@ -50,20 +44,13 @@ class Findings:
 
 
 def check(
-    database: Database,
-    kept_since: datetime | None = None,
-    *,
-    kept_for: timedelta | None = None,
-    witness: Witness | None = None,
-    most_skew: timedelta = timedelta(0),
+    database: Database, *, kept_for: timedelta | None = None, witness: Witness | None = None
 ) -> Findings:
-    """Compare the log with reviews and conversations, in one snapshot.
+    """Check log and reviews in one snapshot.
 
-    With `kept_since` an unfinished conversation that was touched since then must have its row, as
-    it has where the database store has always kept them. With `kept_for` nobody's conversation may
-    have begun anew earlier after the last message of an unfinished one, or gone on later. With
-    `witness` the log and the reviews must be what its clients were told. The times of a contact
-    may fall by `most_skew`. Raises database.OUTAGES.
+    With `kept_for`, the idle time after which a conversation is over, none may have gone on later,
+    and no contact may have begun anew earlier. With `witness` log and reviews must agree with what
+    its clients were told. Raises database.OUTAGES.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -71,18 +58,34 @@ def check(
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         for ids in _conversations(connection):
-            _check_all(connection, ids, kept_since, kept_for, most_skew, findings)
-        try:
-            findings.problems += whole_log.problems(connection, kept_for, most_skew)
-        except UNREADABLE as error:
-            kind = type(error).__name__
-            findings.problems.append(
-                f"what conversations have to do with each other can't be read: {kind}"
-            )
+            _check_all(connection, ids, findings)
+        across = cross_checks.problems(connection, kept_for)
+        findings.problems += _readable("what conversations have to do with each other", across)
         if witness is not None:
-            findings.problems += _contradicted(connection, witness)
+            told = _contradicted(connection, witness)
+            findings.problems += _readable("what customers were told", told)
         findings.reviews = connection.scalar(sa.select(sa.func.count(Review.id))) or 0
     return findings
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Say whether a value is of another kind than its column, or text that is not UTF-8."""
+    kinds = (TypeError, ValueError, ArithmeticError, RecursionError, DataError)
+    if not isinstance(error, OperationalError):
+        return isinstance(error, kinds)
+    # Python's own complaint about SQLite's text; what SQLite complains about has a code.
+    is_sqlite = isinstance(error.orig, sqlite3.OperationalError)
+    return is_sqlite and not hasattr(error.orig, "sqlite_errorcode")
+
+
+def _readable(what: str, problems: Iterable[str]) -> Iterator[str]:
+    """Yield problems; a last one says if `what` can't be read any further."""
+    try:
+        yield from problems
+    except Exception as error:
+        if not _is_unreadable(error):
+            raise
+        yield f"{what} can't be read: {type(error).__name__}"
 
 
 def _conversations(connection: Connection) -> Iterator[Sequence[str]]:
@@ -95,21 +98,16 @@ def _conversations(connection: Connection) -> Iterator[Sequence[str]]:
         ids = connection.scalars(names.where(LoggedMessage.conversation_id > ids[-1])).all()
 
 
-def _check_all(
-    connection: Connection,
-    ids: Sequence[str],
-    kept_since: datetime | None,
-    kept_for: timedelta | None,
-    most_skew: timedelta,
-    findings: Findings,
-) -> None:
+def _check_all(connection: Connection, ids: Sequence[str], findings: Findings) -> None:
     """Check conversations at once or, where something can't be read, one after another."""
     try:
-        problems, messages = _check_batch(connection, ids, kept_since, kept_for, most_skew)
-    except UNREADABLE as error:
+        problems, messages = _check_batch(connection, ids)
+    except Exception as error:
+        if not _is_unreadable(error):
+            raise
         if len(ids) > 1:
             for id_ in ids:
-                _check_all(connection, [id_], kept_since, kept_for, most_skew, findings)
+                _check_all(connection, [id_], findings)
             return
         problems, messages = [f"conversation {ids[0]} can't be read: {type(error).__name__}"], 0
     findings.problems += problems
@@ -117,55 +115,49 @@ def _check_all(
     findings.messages += messages
 
 
-def _check_batch(
-    connection: Connection,
-    ids: Sequence[str],
-    kept_since: datetime | None,
-    kept_for: timedelta | None,
-    most_skew: timedelta,
-) -> tuple[list[str], int]:
+_MESSAGES = (
+    sa.select(*conversation_checks.MESSAGE_COLUMNS)
+    .where(LoggedMessage.conversation_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
+)
+_REVIEWS = sa.select(
+    Review.conversation_id,
+    Review.id,
+    Review.contact_number,
+    Review.product_name,
+    Review.user_name,
+    Review.product_review,
+    Review.created_at,
+).where(Review.conversation_id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def _check_batch(connection: Connection, ids: Sequence[str]) -> tuple[list[str], int]:
     """Return the problems of conversations, and how many messages they have."""
-    logged = connection.execute(
-        sa.select(LoggedMessage)
-        .where(LoggedMessage.conversation_id.in_(ids))
-        .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
-    ).all()
-    reviews = _by_conversation(connection, Review, ids)
-    ends = _by_conversation(connection, UnfinishedConversation, ids)
-    problems = []
-    for id_, group in groupby(logged, attrgetter("conversation_id")):
-        rows, end = [*group], ends.get(id_)
-        wrong = [*differences(rows, reviews.get(id_), end, kept_for, most_skew)]
-        if kept_since is not None and end is None:
-            wrong += _missed(connection, rows, kept_since)
-        problems += [f"conversation {id_} {problem}" for problem in wrong]
+    logged = [*map(conversation_checks.read_message, connection.execute(_MESSAGES, {"ids": ids}))]
+    reviews = {
+        row.conversation_id: ReviewFacts(
+            row.id,
+            row.contact_number,
+            product=row.product_name,
+            name=row.user_name,
+            review=row.product_review,
+            created_at=row.created_at,
+        )
+        for row in connection.execute(_REVIEWS, {"ids": ids})
+    }
+    problems = [
+        f"conversation {id_} {problem}"
+        for id_, rows in groupby(logged, attrgetter("conversation_id"))
+        for problem in conversation_checks.problems([*rows], reviews.get(id_))
+    ]
     return problems, len(logged)
-
-
-def _by_conversation(connection: Connection, table: Any, ids: Sequence[str]) -> dict[str, Row[Any]]:
-    rows = connection.execute(sa.select(table).where(table.conversation_id.in_(ids)))
-    return {row.conversation_id: row for row in rows}
-
-
-def _missed(
-    connection: Connection, rows: Sequence[Row[Any]], kept_since: datetime
-) -> Iterator[str]:
-    """Say that an unfinished conversation has no row, unless its contact has gone on without it."""
-    if rows[-1].finished or rows[-1].erased_at or rows[-1].received_at < kept_since:
-        return
-    later = sa.select(LoggedMessage.message_sid).where(
-        LoggedMessage.contact_number == rows[-1].contact_number,
-        LoggedMessage.received_at > rows[-1].received_at,
-    )
-    if connection.scalar(later.limit(1)) is None:
-        yield "is unfinished and has no row among conversations"
 
 
 def _contradicted(connection: Connection, witness: Witness) -> Iterator[str]:
     replies: dict[str, str | None] = {}
     for sids in _chunks(witness.answers):
         for sid, logged in message_log.find_replies(connection, sids).items():
-            replies[sid] = None if logged.erased else logged.reply
+            replies[sid] = None if logged.is_erased else logged.reply
     yield from witness.contradictions(replies)
     found: set[str] = set()
     erased: set[str] = set()
@@ -201,9 +193,8 @@ def read_options() -> tuple[bool, Witness | None]:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="every conversation must have kept to CONVERSATION_TTL_HOURS, and an unfinished one"
-        " have its row: not so where that setting or CONVERSATION_STORE was changed since, or the"
-        " memory store restarted",
+        help="check the pauses between messages against CONVERSATION_TTL_HOURS, too: only if that"
+        " setting never changed, and version 1 never kept conversations in memory",
     )
     options = parser.parse_args()
     return options.strict, Witness.load(options.witness) if options.witness else None
@@ -218,9 +209,7 @@ def main() -> None:
         settings = Settings.load()
     except SettingsError as error:
         sys.exit(str(error))
-    place, ttl = name_of(settings.database_url), settings.conversation_ttl
-    keeps_rows = is_strict and settings.conversation_store == "database"
-    kept_since = utc_now() - ttl if keeps_rows else None
+    place = name_of(settings.database_url)
     try:
         database = open_database(settings.database_url)
         if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
@@ -229,13 +218,11 @@ def main() -> None:
                 " Starting the service brings an older one up to date; for a newer one, install"
                 " the newer program."
             )
-        kept_for = ttl if is_strict else None
+        kept_for = settings.conversation_ttl if is_strict else None
         unsound = [*foundations.problems(database)]
         for problem in unsound:  # now: of a damaged file the rest may not be readable
             tell(problem)
-        findings = check(
-            database, kept_since, kept_for=kept_for, witness=witness, most_skew=MOST_SKEW
-        )
+        findings = check(database, kept_for=kept_for, witness=witness)
     except (SQLAlchemyError, ValueError, *OUTAGES) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:

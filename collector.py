@@ -8,15 +8,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from conversation import Message
-from database import OUTAGES, utc_now
+from database import OUTAGES, Database, utc_now
 from entry import OutcomeUnknown, Reply, wake
 from logs import describe, logger
 from recorder import Recorder
 from schema import CannotStart
-from stores import Store
+from storage.end_cache import EndCache
 from waiting_room import WaitingRoom
 
 
@@ -32,18 +32,28 @@ class Collector:
 
     def __init__(
         self,
-        store: Store,
+        database: Database,
+        cache: EndCache,
+        idle_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
         forgetting_key: str = "",
     ) -> None:
-        self._store, self._clock, self._forgetting_key = store, clock, forgetting_key
+        self._database, self._cache, self._clock = database, cache, clock
+        self._idle_after, self._forgetting_key = idle_after, forgetting_key
         self._starting = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
         self._be_new()
 
     def _be_new(self) -> None:
-        self._room = WaitingRoom()
-        self._recorder = Recorder(self._store, self._room, self._clock, self._forgetting_key)
+        self._room = WaitingRoom(on_idle=self._cache.drop_expired)
+        self._recorder = Recorder(
+            self._database,
+            self._cache,
+            self._room,
+            self._clock,
+            self._idle_after,
+            self._forgetting_key,
+        )
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
         self._open = False
@@ -77,7 +87,7 @@ class Collector:
         return entry.result()
 
     def start(self, on_death: Callable[[], None] = lambda: None) -> None:
-        """Start the writer and wait for its first try to open the store, whatever comes of it.
+        """Start the writer and wait for its first try to open the database, whatever comes of it.
 
         `on_death` is called, in the writer's thread, should that die later. Raises CannotStart.
         """
@@ -110,7 +120,7 @@ class Collector:
 
     def _write(self) -> None:
         try:
-            self._open = self._until_done(self._store.open)
+            self._open = self._until_done(self._database.migrate)
             self._tried.set()
             while (batch := self._room.next_batch()) and self._until_done(
                 lambda: self._recorder.take(batch)
@@ -119,7 +129,7 @@ class Collector:
         except Exception as error:
             self._die(error)
         finally:
-            self._store.close()
+            self._cache.close()
 
     def _until_done(self, action: Callable[[], object]) -> bool:
         """Do it, again and again while the database is away; False where we close before that."""

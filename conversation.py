@@ -8,16 +8,18 @@
     FINISH     | review     | Thanks {name} -- your review for {product} has been recorded. | START
 
 A state says what we do when the next message arrives. A message without text, or with too much of
-it, keeps the state and is asked for again.
+it, keeps the state and is asked for again. A conversation that is idle for too long is over.
 """  # noqa: E501 - a table is read as a table, and a test plays it
 
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
-RULES_VERSION = 1
-"""Goes up with every change of a rule or sentence: old logs are not judged by new wording."""
+Answers = Mapping[str, str]
+"""What a customer has said so far, by question: product, name, review."""
 
 
 class State(StrEnum):
@@ -25,6 +27,19 @@ class State(StrEnum):
     ASK_NAME = "ASK_NAME"
     ASK_REVIEW = "ASK_REVIEW"
     FINISH = "FINISH"
+
+
+class Outcome(StrEnum):
+    """What a message did. The log keeps it, so that later rules can't change what it meant."""
+
+    OPENED = "opened"
+    ANSWERED = "answered"
+    ASKED_AGAIN = "asked_again"
+    FINISHED = "finished"
+    MIGRATED = "migrated"
+    """Made by a migration, from what was known of a contact before there were facts."""
+    ERASED = "erased"
+    """Erased before there were facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +53,60 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """What has been said so far. `id` is the SID that opened it, `position` counts its messages."""
+class LogEnd:
+    """Where a contact stands: the facts of the contact's last message.
 
-    id: str
-    state: State = State.START
-    product_name: str = ""
-    user_name: str = ""
-    position: int = 0
+    `turn` counts the contact's messages and `position` those of the conversation, both from 1.
+    """
+
+    message_sid: str
+    turn: int
+    conversation_id: str
+    position: int
+    state: str
+    answers: Answers
+    received_at: datetime
+    is_erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedReview:
-    user_name: str
-    product_name: str
-    product_review: str
+class Situation:
+    """All that a turn depends on besides its message. `end` is None for a new contact."""
+
+    now: datetime
+    idle_after: timedelta
+    end: LogEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one message leads to: the conversation after it, our reply and, at the end, a review."""
+    """What a message leads to: the facts for the log, and our reply."""
 
-    conversation: Conversation
+    number: int
+    """The contact's turn, from 1."""
+    conversation_id: str
+    position: int
+    outcome: str
+    state: str
+    answers: Answers
     reply: str
-    review: FinishedReview | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Say whether this message finished a review, which `answers` then holds."""
+        return self.outcome == Outcome.FINISHED
+
+    def log_end(self, message: Message, received_at: datetime) -> LogEnd:
+        """Return where the contact stands after this turn."""
+        return LogEnd(
+            message.sid,
+            self.number,
+            self.conversation_id,
+            self.position,
+            self.state,
+            self.answers,
+            received_at,
+        )
 
 
 GREETING = "Hi! Which product is this review for?"
@@ -69,7 +114,7 @@ GOT_PRODUCT = "Okay, got it. What's your name?"
 GOT_NAME = "Please send your review for {product}."
 GOT_REVIEW = "Thanks {name} -- your review for {product} has been recorded."
 
-QUESTIONS = {
+QUESTIONS: dict[str, str] = {
     State.ASK_NAME: "Which product is this review for?",
     State.ASK_REVIEW: "What's your name?",
     State.FINISH: "Please send your review for {product}.",
@@ -78,51 +123,75 @@ NOT_TEXT = "Sorry, I can only read text."
 TOO_LONG = "Sorry, that is longer than {limit:,} characters."
 APOLOGY = "Sorry, I couldn't save that. Please send it again in a minute."
 
-MOST_CHARACTERS = {State.ASK_NAME: 150, State.ASK_REVIEW: 150, State.FINISH: 8_000}
+MOST_CHARACTERS: dict[str, int] = {State.ASK_NAME: 150, State.ASK_REVIEW: 150, State.FINISH: 8_000}
 """Code points that an answer may have. Two echoes of 150 fit Twilio's 1,600 bytes in any script."""
 
-
-def take_turn(conversation: Conversation | None, message: Message) -> Turn:
-    """Answer a message; `conversation` is the contact's unfinished one, or None."""
-    if conversation is None or conversation.state is State.START:
-        return _greet(Conversation(id=message.sid, position=1))
-    conversation = replace(conversation, position=conversation.position + 1)
-    if is_blank(message.text):
-        return _ask_again(conversation, NOT_TEXT)
-    limit = MOST_CHARACTERS[conversation.state]
-    if len(message.text) > limit:
-        return _ask_again(conversation, TOO_LONG.format(limit=limit))
-    return _STEPS[conversation.state](conversation, message.text)
+MAX_AHEAD = timedelta(days=1)
+"""A last message dated further ahead of now was dated by a wrong clock: it counts as idle."""
 
 
-def _greet(conversation: Conversation) -> Turn:
-    return Turn(replace(conversation, state=State.ASK_NAME), GREETING)
+class _Step(NamedTuple):
+    """What a message does, wherever in the log that is."""
+
+    outcome: str
+    state: str
+    answers: Answers
+    reply: str
 
 
-def _hear_product(conversation: Conversation, product: str) -> Turn:
-    return Turn(replace(conversation, state=State.ASK_REVIEW, product_name=product), GOT_PRODUCT)
+def take_turn(situation: Situation, message: Message) -> Turn:
+    """Answer a message."""
+    end = situation.end
+    number = end.turn + 1 if end else 1
+    if end is None or not is_under_way(end, situation.now, situation.idle_after):
+        return Turn(number, message.sid, 1, *_greet())
+    step = _answer(end.state, end.answers, message.text)
+    return Turn(number, end.conversation_id, end.position + 1, *step)
 
 
-def _hear_name(conversation: Conversation, name: str) -> Turn:
-    after = replace(conversation, state=State.FINISH, user_name=name)
-    return Turn(after, GOT_NAME.format(product=after.product_name))
+def is_under_way(end: LogEnd, now: datetime, idle_after: timedelta) -> bool:
+    """Say whether a conversation goes on: not finished, not erased and not idle.
+
+    A state that this program does not know (a newer one wrote it) is over.
+    """
+    is_idle = not now - idle_after <= end.received_at <= now + MAX_AHEAD
+    return end.state in _STEPS and not end.is_erased and not is_idle
 
 
-def _hear_review(conversation: Conversation, text: str) -> Turn:
-    name, product = conversation.user_name, conversation.product_name
-    return Turn(
-        replace(conversation, state=State.START),
-        GOT_REVIEW.format(name=name, product=product),
-        FinishedReview(user_name=name, product_name=product, product_review=text),
-    )
+def _answer(state: str, answers: Answers, text: str) -> _Step:
+    if is_blank(text):
+        return _ask_again(state, answers, NOT_TEXT)
+    limit = MOST_CHARACTERS[state]
+    if len(text) > limit:
+        return _ask_again(state, answers, TOO_LONG.format(limit=limit))
+    return _STEPS[state](answers, text)
 
 
-def _ask_again(conversation: Conversation, trouble: str) -> Turn:
-    question = QUESTIONS[conversation.state].format(product=conversation.product_name)
-    return Turn(conversation, f"{trouble} {question}")
+def _greet() -> _Step:
+    return _Step(Outcome.OPENED, State.ASK_NAME, {}, GREETING)
 
 
-_STEPS = {
+def _hear_product(answers: Answers, text: str) -> _Step:
+    answers = {**answers, "product": text}
+    return _Step(Outcome.ANSWERED, State.ASK_REVIEW, answers, GOT_PRODUCT)
+
+
+def _hear_name(answers: Answers, text: str) -> _Step:
+    answers = {**answers, "name": text}
+    return _Step(Outcome.ANSWERED, State.FINISH, answers, GOT_NAME.format(**answers))
+
+
+def _hear_review(answers: Answers, text: str) -> _Step:
+    answers = {**answers, "review": text}
+    return _Step(Outcome.FINISHED, State.START, answers, GOT_REVIEW.format(**answers))
+
+
+def _ask_again(state: str, answers: Answers, trouble: str) -> _Step:
+    question = QUESTIONS[state].format(**answers)
+    return _Step(Outcome.ASKED_AGAIN, state, answers, f"{trouble} {question}")
+
+
+_STEPS: dict[str, Callable[[Answers, str], _Step]] = {
     State.ASK_NAME: _hear_product,
     State.ASK_REVIEW: _hear_name,
     State.FINISH: _hear_review,
@@ -130,12 +199,13 @@ _STEPS = {
 
 
 def replay(messages: Iterable[Message]) -> list[Turn]:
-    """Fold a conversation's logged messages, in order, into the turns they must have made."""
+    """Take the turns of one new contact's messages, all at one moment, by today's rules."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
     turns: list[Turn] = []
-    conversation = None
+    end = None
     for message in messages:
-        turns.append(take_turn(conversation, message))
-        conversation = turns[-1].conversation
+        turns.append(take_turn(Situation(now, timedelta(hours=1), end), message))
+        end = turns[-1].log_end(message, now)
     return turns
 
 

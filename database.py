@@ -1,5 +1,6 @@
 """The door to the database: engine, time-outs, transactions."""
 
+import json
 import os
 import sqlite3
 import threading
@@ -30,6 +31,10 @@ SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sq
 
 TURN_SECONDS = 3.0
 """How long a thread waits for its turn to write to SQLite, or to migrate."""
+
+
+_json = partial(json.dumps, ensure_ascii=False)
+"""Words are kept as they are: what is searched for in the file is found there, or is not there."""
 
 
 class Away(Exception):
@@ -152,6 +157,7 @@ def open_database(url: str) -> Database:
         engine = sa.create_engine(
             URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
             hide_parameters=True,
+            json_serializer=_json,
             # autocommit off the driver: SQLAlchemy's begin event below says when and how.
             connect_args={"isolation_level": None, "timeout": 2.0},
         )
@@ -162,6 +168,7 @@ def open_database(url: str) -> Database:
     engine = sa.create_engine(
         normal,
         hide_parameters=True,
+        json_serializer=_json,
         pool_pre_ping=True,
         # A later snapshot for each statement: what is read under a lock is what its last holder
         # committed, whatever default the server was given.

@@ -17,17 +17,16 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-import csv_export
 import message_log
 import schema
 import whatsapp
 from database import OUTAGES, Database, name_of, open_database, utc_now
 from logs import describe
 from models import LoggedMessage
-from redis_client import RedisClient
 from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
 from simulator import ACCOUNT_SID, Simulator, new_sid
+from storage.end_cache import RedisCache
 
 ENOUGH_BYTES = 200_000_000
 ASKING_SECONDS = 15.0
@@ -135,7 +134,7 @@ def _look_at_schema(database: Database, version: str | None) -> Iterator[Finding
         yield Finding("schema", f"up to date ({version})")
     elif version is None and not sa.inspect(database.engine).has_table("reviews"):
         yield Finding("schema", "no tables yet: the first start makes them")
-    elif version is None and _columns_of_reviews(database) != set(csv_export.COLUMNS):
+    elif version is None and _columns_of_reviews(database) != EARLIER_COLUMNS:
         yield problem(
             "schema",
             "there is a table reviews of another program, with other columns than we know",
@@ -153,6 +152,13 @@ def _look_at_schema(database: Database, version: str | None) -> Iterator[Finding
             f"{version}, made by a newer program than this, which knows {SCHEMA_VERSION}",
             "Install the newer program again, or restore the backup made before it.",
         )
+
+
+EARLIER_COLUMNS = {
+    *("id", "contact_number", "user_name", "product_name", "product_review", "status"),
+    "created_at",
+}
+"""The columns of an earlier program's `reviews` table that the first start adopts."""
 
 
 def _columns_of_reviews(database: Database) -> set[str]:
@@ -173,8 +179,8 @@ def _look_at_clock(database: Database) -> Iterator[Finding]:
     if newest is not None and newest > utc_now() + CLOCK_TOLERANCE:
         yield problem(
             "clock",
-            f"the newest message was logged at {newest:%Y-%m-%d %H:%M:%S} UTC, which is to come",
-            "Set this machine's clock (NTP): conversations are put in order by it.",
+            f"the newest logged message is dated in the future ({newest:%Y-%m-%d %H:%M:%S} UTC)",
+            "Set this machine's clock (NTP): it dates reviews and ends idle conversations.",
         )
     elif database.is_sqlite:
         yield Finding("clock", "not behind the newest message in the log")
@@ -188,22 +194,16 @@ def _compare_clocks(whose: str, theirs: datetime, before: datetime, after: datet
     return problem(
         "clock",
         f"{whose}'s is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's",
-        "Keep both in step (NTP): conversations are put in order by it.",
+        "Keep both in step (NTP): clocks date reviews and end idle conversations.",
     )
 
 
 def _look_at_store(settings: Settings) -> Iterator[Finding]:
     kind = settings.conversation_store
-    if kind == "memory" and not settings.is_local:
-        yield Finding(
-            "store",
-            "memory: a restart forgets unfinished conversations",
-            "CONVERSATION_STORE=database keeps them.",
-        )
-    elif kind != "redis":
+    if kind != "redis":
         yield Finding("store", kind)
     else:
-        client = RedisClient(settings.redis_url or "")
+        client = RedisCache(settings.redis_url or "")
         try:
             before = utc_now()
             theirs = client.ask_time()

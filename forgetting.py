@@ -4,48 +4,38 @@ What stays of a message is its SID, so that Twilio's late repeat of it brings no
 """
 
 import sys
-import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 import message_log
 import reviews
 import schema
-from database import OUTAGES, Away, Database, open_database, utc_now
+from database import OUTAGES, Database, open_database, utc_now
 from logs import describe, logger, masked
-from models import LoggedMessage, Review, UnfinishedConversation
+from models import LoggedMessage, Review
 from schema import SCHEMA_VERSION, CannotStart
 from settings import Settings, SettingsError
-from stores import Store, open_store
+from storage import contact_state
 from whatsapp import contact_of
-
-ROWS_OF_OTHERS = {"55P03", "40P01"}
-"""PostgreSQL's codes for rows that somebody else has just now: lock_timeout, deadlock."""
-
-PATIENCE_SECONDS = 4.0
-"""How long a contact may be held by a worker that is answering it."""
 
 
 def erase_review(database: Database, review_id: int) -> bool:
-    """Erase a review and the words of its conversation; say whether there was one."""
+    """Erase a review and the words of its conversation; say whether there was one.
+
+    Raises one of database.OUTAGES, also where its contact stays locked for too long.
+    """
+    found = sa.select(Review.conversation_id, Review.contact_number).where(Review.id == review_id)
     with database.write() as connection:
-        found = sa.select(Review.conversation_id, Review.contact_number)
-        review = connection.execute(found.where(Review.id == review_id)).one_or_none()
+        review = connection.execute(found).one_or_none()
         if review is None:
             return False
-        # Messages before reviews, as everywhere: who erase at once wait, and don't deadlock.
-        which = LoggedMessage.conversation_id == review.conversation_id
-        message_log.erase_words(connection, which, utc_now())
-        connection.execute(
-            sa.delete(UnfinishedConversation).where(
-                UnfinishedConversation.contact_number == review.contact_number,
-                UnfinishedConversation.conversation_id == review.conversation_id,
-            )
-        )
+        contact_state.lock(connection, review.contact_number)
         gone = reviews.erase(connection, review_id)
+        if gone:  # else somebody erased it while we waited for the lock
+            which = LoggedMessage.conversation_id == review.conversation_id
+            message_log.erase_words(connection, which, utc_now())
     if gone:
         logger.info("review erased review=%d conversation=%s", review_id, review.conversation_id)
     return gone
@@ -59,54 +49,25 @@ class Forgotten:
     messages: int
 
 
-def forget_contact(store: Store, contact: str, key: str) -> Forgotten | None:
-    """Erase a contact's reviews, words, unfinished conversation and number; None if unknown.
+def forget_contact(database: Database, contact: str, key: str) -> Forgotten | None:
+    """Erase a contact's reviews, words and number; None if unknown.
 
     The log keeps a pseudonym in the number's place, made with `key` (Settings.forgetting_key).
-    Raises one of database.OUTAGES.
+    Raises one of database.OUTAGES, also where the contact stays locked for too long.
     """
     if contact.startswith(message_log.FORGOTTEN):
         return None
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        try:
-            with store.hold({contact}, claim=lambda: None) as held:
-                if contact in held.conversations:
-                    held.conversations[contact] = None
-                    forgotten = _forget(held.connection, contact, key)
-                    break
-        except IntegrityError:
-            pass  # a worker that does not know of our hold was quicker
-        except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) not in ROWS_OF_OTHERS:
-                raise
-        time.sleep(0.1)
-    else:
-        raise Away("the contact is being answered all the time")
-    if forgotten is not None:
-        logger.info(
-            "contact forgotten contact=%s reviews=%d messages=%d",
-            masked(contact),
-            forgotten.reviews,
-            forgotten.messages,
-        )
-    return forgotten
-
-
-def _forget(connection: Connection, contact: str, key: str) -> Forgotten | None:
-    """Let one statement decide which messages are forgotten, and all else follow from it.
-
-    A process that does not see our hold may commit between two statements.
-    """
-    if connection.dialect.name == "postgresql":  # who waits here may hold up the writer
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
     name = message_log.pseudonym(contact, key)
-    messages = message_log.forget(connection, contact, name, utc_now())
-    gone = reviews.forget(connection, contact)
-    connection.execute(
-        sa.delete(UnfinishedConversation).where(UnfinishedConversation.contact_number == contact)
+    with database.write() as connection:
+        contact_state.lock(connection, contact)
+        messages = message_log.forget(connection, contact, name, utc_now())
+        gone = reviews.forget(connection, contact)
+    if not gone and not messages:
+        return None
+    logger.info(
+        "contact forgotten contact=%s reviews=%d messages=%d", masked(contact), gone, messages
     )
-    return Forgotten(gone, messages) if gone or messages else None
+    return Forgotten(gone, messages)
 
 
 def main() -> None:
@@ -121,10 +82,7 @@ def main() -> None:
                 f"Nothing is forgotten: the database has schema {version}, this program needs"
                 f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
             )
-        # The memory store is its one process's; the log tells that what was said here is over.
-        kind = "redis" if settings.conversation_store == "redis" else "database"
-        store = open_store(kind, database, settings.conversation_ttl, settings.redis_url)
-        forgotten = forget_contact(store, contact, settings.forgetting_key)
+        forgotten = forget_contact(database, contact, settings.forgetting_key)
     except SettingsError as error:
         sys.exit(str(error))
     except (CannotStart, DBAPIError, *OUTAGES) as error:

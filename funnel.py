@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 import listing
+from conversation import Outcome
 from database import Database, utc_now
 from listing import Filter
 from models import LoggedMessage, Review
@@ -101,15 +102,19 @@ def _not_before(
     return max(start, found) if found is not None else start
 
 
+_MOVED_ON = (Outcome.OPENED, Outcome.ANSWERED)
+"""Messages that move a conversation to its next question."""
+
+
 def _read_conversations(connection: Connection, start: datetime, now: datetime) -> Conversations:
     unerased = LoggedMessage.erased_at.is_(None)  # the condition of an index on received_at
     since = _not_before(connection, LoggedMessage.received_at, start, MOST_MESSAGES, unerased)
-    # Each message moves the conversation on but those that are asked for again, with "Sorry, …".
-    moved = sa.case((LoggedMessage.reply.startswith("Sorry, "), 0), else_=1)
+    moved = sa.case((LoggedMessage.outcome.in_(_MOVED_ON), 1), else_=0)
+    is_finished = sa.case((LoggedMessage.outcome == Outcome.FINISHED, 1), else_=0)
     query = (
         sa.select(
             sa.func.sum(moved),
-            sa.func.max(sa.case((LoggedMessage.finished, 1), else_=0)),
+            sa.func.max(is_finished),
             sa.func.min(LoggedMessage.received_at),
             sa.func.max(LoggedMessage.received_at),
         )

@@ -25,7 +25,7 @@ from logs import logger
 from retention import Retention
 from services import Services
 from settings import Settings, SettingsError
-from stores import open_store
+from storage.end_cache import open_cache
 from whatsapp import Twilio
 
 
@@ -37,10 +37,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or _load_settings()
     logs.configure(settings.log_level)
     database = open_database(settings.database_url)
-    store = open_store(
-        settings.conversation_store, database, settings.conversation_ttl, settings.redis_url
+    collector = Collector(
+        database,
+        open_cache(settings.conversation_store, settings.redis_url),
+        settings.conversation_ttl,
+        forgetting_key=settings.forgetting_key,
     )
-    collector = Collector(store, forgetting_key=settings.forgetting_key)
     retention = Retention(database, settings.retention, settings.conversation_ttl)
 
     @asynccontextmanager
@@ -65,7 +67,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = Services(
         database,
-        store,
         collector,
         Twilio(
             auth_tokens=settings.twilio_auth_token,
@@ -116,8 +117,6 @@ def _log_start(settings: Settings) -> None:
     )
     if not settings.twilio_auth_token:
         logger.warning("TWILIO_AUTH_TOKEN is not set: anyone who reaches /webhook is believed")
-    if settings.conversation_store == "memory" and not settings.is_local:
-        logger.warning("CONVERSATION_STORE=memory: a restart forgets unfinished conversations")
 
 
 def _end_process() -> None:

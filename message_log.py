@@ -1,30 +1,26 @@
-"""All SQL about the log of messages: the transcript, and the truth to rebuild the rest from."""
+"""All SQL about the log of messages: the facts of every turn, and the transcript."""
 
 import hmac
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
-from conversation import RULES_VERSION, Conversation, Message, Turn, take_turn
+from conversation import LogEnd, Message, Outcome, State, Turn
 from database import Database, utc_now
 from models import LoggedMessage
-
-END = "end-"
-"""How the SID begins of what takes the next place in a forgotten conversation."""
 
 FORGOTTEN = "forgotten-"
 """How a pseudonym begins."""
 
-
-A_MOMENT = timedelta(microseconds=1)
-"""By how much at least a contact's times rise, whatever clocks say: latest is by them."""
+Taken = tuple[Message, Turn, datetime]
+"""A message, the turn that it led to, and the clock as it was read for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +31,8 @@ class LoggedReply:
     text: str
     reply: str
     conversation_id: str
-    finished: bool
-    erased: bool
+    is_finished: bool
+    is_erased: bool
 
 
 # Put together once, since they run with every batch.
@@ -46,7 +42,7 @@ _BY_SID = sa.select(
     LoggedMessage.body,
     LoggedMessage.reply,
     LoggedMessage.conversation_id,
-    LoggedMessage.finished,
+    LoggedMessage.outcome,
     LoggedMessage.erased_at,
 ).where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
 _INSERT = sa.insert(LoggedMessage)
@@ -61,17 +57,17 @@ def find_replies(connection: Connection, sids: Collection[str]) -> dict[str, Log
             text=row.body,
             reply=row.reply,
             conversation_id=row.conversation_id,
-            finished=row.finished,
-            erased=row.erased_at is not None,
+            is_finished=row.outcome == Outcome.FINISHED,
+            is_erased=row.erased_at is not None,
         )
         for row in rows
     }
 
 
-def append(connection: Connection, taken: Sequence[tuple[Message, Turn, datetime]]) -> None:
-    """Log messages with the turns they led to and the times at which they were taken.
+def append(connection: Connection, taken: Sequence[Taken]) -> None:
+    """Log messages with the facts of their turns.
 
-    Raises IntegrityError where a SID or a place in a conversation is taken already.
+    Raises IntegrityError where a SID, a contact's turn or a place in a conversation is taken.
     """
     if taken:
         connection.execute(_INSERT, [_row(*entry) for entry in taken])
@@ -81,92 +77,21 @@ def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
     return {
         "message_sid": message.sid,
         "contact_number": message.contact,
-        "conversation_id": turn.conversation.id,
-        "position": turn.conversation.position,
+        "turn": turn.number,
+        "conversation_id": turn.conversation_id,
+        "position": turn.position,
         "body": message.text,
         "media": [{"url": url, "type": kind} for url, kind in message.media],
         "reply": turn.reply,
-        "finished": turn.review is not None,
-        "rules": RULES_VERSION,
+        "outcome": str(turn.outcome),
+        "state": str(turn.state),
+        "answers": dict(turn.answers),
         "received_at": received_at,
     }
 
 
-def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
-    """Take the words out of messages; return of how many. SIDs stay, so that repeats are known."""
-    erased = connection.execute(
-        sa.update(LoggedMessage)
-        .where(which, LoggedMessage.erased_at.is_(None))
-        .values(body="", reply="", media=[], erased_at=now)
-    )
-    return erased.rowcount
-
-
-def find_old(connection: Connection, before: datetime, most: int) -> set[str]:
-    """Find conversations with words, of which no message is newer; look at `most` messages."""
-    newer = aliased(LoggedMessage)
-    query = (
-        sa.select(LoggedMessage.conversation_id)
-        .where(
-            LoggedMessage.erased_at.is_(None),
-            LoggedMessage.received_at < before,
-            ~sa.exists().where(
-                newer.conversation_id == LoggedMessage.conversation_id,
-                newer.received_at >= before,
-            ),
-        )
-        .order_by(LoggedMessage.received_at)
-        .limit(most)
-    )
-    return set(connection.scalars(query))
-
-
-def forget(connection: Connection, contact: str, name: str, now: datetime) -> int:
-    """Take words and number out of a contact's messages; return of how many. `name` stays.
-
-    The place at which an unfinished conversation would go on is taken: a store that still
-    remembers it collides there, and asks the log. Raises IntegrityError where it went on just now.
-    """
-    forgotten = connection.execute(
-        sa.update(LoggedMessage)
-        .where(LoggedMessage.contact_number == contact)
-        .values(
-            contact_number=name,
-            body="",
-            reply="",
-            media=[],
-            erased_at=sa.func.coalesce(LoggedMessage.erased_at, now),
-        )
-    ).rowcount
-    rows = connection.execute(
-        sa.select(LoggedMessage)
-        .where(LoggedMessage.contact_number == name)
-        .order_by(LoggedMessage.position)
-    )
-    for last in {row.conversation_id: row for row in rows}.values():
-        if not last.finished and not last.message_sid.startswith(END):
-            message = Message(f"{END}{uuid.uuid4().hex}", name, "")
-            turn = Turn(Conversation(last.conversation_id, position=last.position + 1), "")
-            append(connection, [(message, turn, max(now, last.received_at + A_MOMENT))])
-            erase_words(connection, LoggedMessage.message_sid == message.sid, now)
-    return forgotten
-
-
-def pseudonym(contact: str, key: str) -> str:
-    """Name a forgotten contact: still told from others, by nobody without `key` told who it was."""
-    digest = hmac.digest(key.encode(), contact.encode(), "sha256")
-    return f"{FORGOTTEN}{digest.hex()}"
-
-
-def prove_writable(connection: Connection) -> None:
-    """Write a message and take it back: what a commit of this needs, a real message needs too."""
-    message = Message(f"proof-{uuid.uuid4().hex}", "", "")
-    append(connection, [(message, take_turn(None, message), utc_now())])
-    connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == message.sid))
-
-
-def _of_latest(column: Any) -> dict[str, sa.Select[Any]]:
-    """Select a column of each contact's last message; by database, as each has its own way.
+def _of_last(*columns: Any) -> dict[str, sa.Select[Any]]:
+    """Select columns of each contact's last message; by database, as each has its own way.
 
     Put together once. The contacts are one parameter, a JSON array.
     """
@@ -177,51 +102,144 @@ def _of_latest(column: Any) -> dict[str, sa.Select[Any]]:
         ("postgresql", sa.func.json_array_elements_text(sa.cast(contacts, sa.JSON))),
     ):
         contact = rows.table_valued("value")
-        latest = (
-            sa.select(column)
-            .where(LoggedMessage.contact_number == contact.c.value)
-            .order_by(LoggedMessage.received_at.desc())
-            .limit(1)
+        any_ = aliased(LoggedMessage)
+        last_turn = (
+            sa.select(sa.func.max(any_.turn))
+            .where(any_.contact_number == contact.c.value)
             .scalar_subquery()
         )
-        queries[database] = sa.select(contact.c.value, latest).select_from(contact)
+        queries[database] = sa.select(*columns).select_from(
+            contact.join(
+                LoggedMessage,
+                (LoggedMessage.contact_number == contact.c.value)
+                & (LoggedMessage.turn == last_turn),
+            )
+        )
     return queries
 
 
-_SIDS_OF_LATEST = _of_latest(LoggedMessage.message_sid)
-_LAST_TIMES = _of_latest(LoggedMessage.received_at)
-_LATEST = sa.select(
+_LAST_SIDS = _of_last(
+    LoggedMessage.contact_number, LoggedMessage.message_sid, LoggedMessage.erased_at
+)
+_ENDS = _of_last(
     LoggedMessage.contact_number,
+    LoggedMessage.message_sid,
+    LoggedMessage.turn,
     LoggedMessage.conversation_id,
     LoggedMessage.position,
-    LoggedMessage.finished,
+    LoggedMessage.state,
+    LoggedMessage.answers,
     LoggedMessage.received_at,
     LoggedMessage.erased_at,
-).where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
+)
 
 
-def find_latest(connection: Connection, contacts: Collection[str]) -> dict[str, Any]:
-    """Find the last message of each contact that has one, without its words."""
-    # Two statements: PostgreSQL would read the whole table for one that has both.
-    sids = [*_find_of_latest(connection, _SIDS_OF_LATEST, contacts).values()]
-    if not sids:
-        return {}
-    return {row.contact_number: row for row in connection.execute(_LATEST, {"sids": sids})}
+def find_ends(connection: Connection, contacts: Collection[str]) -> dict[str, LogEnd]:
+    """Find where contacts stand; those without a message are missing from the result."""
+    return {
+        row.contact_number: LogEnd(
+            message_sid=row.message_sid,
+            turn=row.turn,
+            conversation_id=row.conversation_id,
+            position=row.position,
+            state=row.state,
+            answers=row.answers,
+            received_at=row.received_at,
+            is_erased=row.erased_at is not None,
+        )
+        for row in _find_of_last(connection, _ENDS, contacts)
+    }
 
 
-def find_last_times(connection: Connection, contacts: Collection[str]) -> dict[str, datetime]:
-    """Find when the last message of each contact that has one was received."""
-    return _find_of_latest(connection, _LAST_TIMES, contacts)
+def find_last_sids(connection: Connection, contacts: Collection[str]) -> dict[str, str]:
+    """Find the SIDs of contacts' last messages, without words; erased ones are left out."""
+    rows = _find_of_last(connection, _LAST_SIDS, contacts)
+    return {row.contact_number: row.message_sid for row in rows if row.erased_at is None}
 
 
-def _find_of_latest(
-    connection: Connection, queries: dict[str, sa.Select[Any]], contacts: Collection[str]
-) -> dict[str, Any]:
+def _find_of_last(
+    connection: Connection, queries: Mapping[str, sa.Select[Any]], contacts: Collection[str]
+) -> Sequence[Row[Any]]:
     if not contacts:
-        return {}
+        return []
     query = queries[connection.dialect.name]
-    rows = connection.execute(query, {"contacts": json.dumps([*contacts])})
-    return {contact: value for contact, value in rows if value is not None}
+    return connection.execute(query, {"contacts": json.dumps([*contacts])}).all()
+
+
+_NO_WORDS: dict[str, Any] = {"body": "", "reply": "", "media": [], "answers": {}, "context": {}}
+
+
+def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
+    """Take the words out of messages; return of how many.
+
+    SIDs and facts without words stay, so that repeats are known and turns keep their order.
+    """
+    erased = connection.execute(
+        sa.update(LoggedMessage)
+        .where(which, LoggedMessage.erased_at.is_(None))
+        .values(**_NO_WORDS, erased_at=now)
+    )
+    return erased.rowcount
+
+
+def find_old(connection: Connection, before: datetime, most: int) -> dict[str, str]:
+    """Find conversations with words, of which no message is newer, and their contacts.
+
+    Looks at `most` messages.
+    """
+    query = (
+        sa.select(LoggedMessage.conversation_id, LoggedMessage.contact_number)
+        .where(
+            LoggedMessage.erased_at.is_(None),
+            LoggedMessage.received_at < before,
+            ~is_newer(before),
+        )
+        .order_by(LoggedMessage.received_at)
+        .limit(most)
+    )
+    return {row.conversation_id: row.contact_number for row in connection.execute(query)}
+
+
+def is_newer(before: datetime) -> sa.Exists:
+    """Say of a logged message whether its conversation has one that was received since then."""
+    newer = aliased(LoggedMessage)
+    return sa.exists().where(
+        newer.conversation_id == LoggedMessage.conversation_id, newer.received_at >= before
+    )
+
+
+def forget(connection: Connection, contact: str, name: str, now: datetime) -> int:
+    """Give a contact's messages the pseudonym `name`, and take their words out.
+
+    Their turns go on after those that the pseudonym already has. Returns how many there were.
+    The contact must be locked.
+    """
+    last_turn = sa.select(sa.func.max(LoggedMessage.turn))
+    turns = connection.scalar(last_turn.where(LoggedMessage.contact_number == name)) or 0
+    return connection.execute(
+        sa.update(LoggedMessage)
+        .where(LoggedMessage.contact_number == contact)
+        .values(
+            **_NO_WORDS,
+            contact_number=name,
+            turn=LoggedMessage.turn + turns,
+            erased_at=sa.func.coalesce(LoggedMessage.erased_at, now),
+        )
+    ).rowcount
+
+
+def pseudonym(contact: str, key: str) -> str:
+    """Name a forgotten contact: still told from others, by nobody without `key` told who it was."""
+    digest = hmac.digest(key.encode(), contact.encode(), "sha256")
+    return f"{FORGOTTEN}{digest.hex()}"
+
+
+def prove_writable(connection: Connection) -> None:
+    """Write a message and take it back: what a commit of this needs, a real message needs too."""
+    sid = f"proof-{uuid.uuid4().hex}"
+    turn = Turn(1, sid, 1, Outcome.OPENED, State.START, {}, "")
+    append(connection, [(Message(sid, sid, ""), turn, utc_now())])
+    connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == sid))
 
 
 def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[Any]]:
@@ -233,8 +251,3 @@ def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[An
     )
     with database.read() as connection:
         return connection.execute(query).all()
-
-
-def as_message(row: Any) -> Message:
-    """Turn a row of the log back into the message it was."""
-    return Message(row.message_sid, row.contact_number, row.body)

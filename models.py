@@ -71,12 +71,15 @@ class Review(Base):
 
 
 class LoggedMessage(Base):
-    """A message and what we answered: the log is the truth, and the transcript."""
+    """A message, what we answered, and the facts of that turn: the log is the truth.
+
+    Facts say what a message did under the rules of its day, so rules and wording may change freely.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
         UniqueConstraint("conversation_id", "position"),
-        Index(None, "contact_number", "received_at"),
+        UniqueConstraint("contact_number", "turn"),
         # The oldest words come first when they are to be erased, however much has been already.
         Index(
             "ix_messages_unerased",
@@ -88,26 +91,23 @@ class LoggedMessage(Base):
 
     message_sid: Mapped[str] = mapped_column(primary_key=True)
     contact_number: Mapped[str]
+    turn: Mapped[int]
+    """1, 2, 3 … for each contact. It alone says which message is the last."""
     conversation_id: Mapped[str]
     position: Mapped[int]
     body: Mapped[str]
     media: Mapped[list[Any]] = mapped_column(JSON)
     reply: Mapped[str]
-    finished: Mapped[bool]
-    rules: Mapped[int]
-    received_at: Mapped[datetime]
-    erased_at: Mapped[datetime | None]
-
-
-class UnfinishedConversation(Base):
-    """Where a contact stands, as the database store keeps it; nothing is kept of the finished."""
-
-    __tablename__ = "conversations"
-
-    contact_number: Mapped[str] = mapped_column(primary_key=True)
-    conversation_id: Mapped[str]
+    outcome: Mapped[str]
+    """What the message did: a conversation.Outcome."""
     state: Mapped[str]
-    product_name: Mapped[str]
-    user_name: Mapped[str]
-    position: Mapped[int]
-    updated_at: Mapped[datetime]
+    """The contact's state after the message."""
+    answers: Mapped[dict[str, str]] = mapped_column(JSON)
+    """What was said so far, by question; the review's text only in the row that changes it."""
+    context: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    """Ids and times that the next turn needs, never words."""
+    settings_version: Mapped[int] = mapped_column(server_default="0")
+    """Which settings of the owner answered; 0 is the wording of the program itself."""
+    received_at: Mapped[datetime]
+    """The clock as it was read. It may fall from one message to the next."""
+    erased_at: Mapped[datetime | None]

@@ -113,7 +113,7 @@ async def report_status(request: Request, told: Reported) -> dict[str, Any]:
 
 @router.post("/records")
 async def show_records(request: Request, of: OfContact) -> dict[str, Any]:
-    return await in_time(read_records, services_of(request).store, of.contact)
+    return await _read_records(request, of.contact)
 
 
 def fill_in(said: Said) -> dict[str, str]:
@@ -174,8 +174,14 @@ async def _play(
     return {
         "request": {**line.posted, "is_forged": is_forged},
         "answer": {**_read(response), "milliseconds": 1000 * (time.monotonic() - began)},
-        "records": await in_time(read_records, here.store, about.contact),
+        "records": await _read_records(request, about.contact),
     }
+
+
+async def _read_records(request: Request, contact: str) -> dict[str, Any]:
+    settings: Settings = request.app.state.settings
+    database = services_of(request).database
+    return await in_time(read_records, database, contact, settings.conversation_ttl)
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

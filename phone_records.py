@@ -1,27 +1,32 @@
 """What is recorded of one contact, for the phone to show: all the rows, and where they stand."""
 
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from conversation import State
-from models import LoggedMessage, Review, UnfinishedConversation
-from stores import Store
+import message_log
+from conversation import State, is_under_way
+from database import Database, utc_now
+from models import LoggedMessage, Review
 
 _MESSAGES = (
     sa.select(
         LoggedMessage.message_sid,
+        LoggedMessage.turn,
         LoggedMessage.position,
         LoggedMessage.body,
         LoggedMessage.media,
         LoggedMessage.reply,
-        LoggedMessage.finished,
+        LoggedMessage.outcome,
+        LoggedMessage.state,
+        LoggedMessage.answers,
         LoggedMessage.conversation_id,
         LoggedMessage.received_at,
         LoggedMessage.erased_at,
     )
     .where(LoggedMessage.contact_number == sa.bindparam("contact"))
-    .order_by(LoggedMessage.received_at, LoggedMessage.position)
+    .order_by(LoggedMessage.turn)
 )
 _REVIEWS = (
     sa.select(
@@ -36,33 +41,19 @@ _REVIEWS = (
     .where(Review.contact_number == sa.bindparam("contact"))
     .order_by(Review.id)
 )
-_CONVERSATIONS = sa.select(
-    UnfinishedConversation.conversation_id,
-    UnfinishedConversation.state,
-    UnfinishedConversation.product_name,
-    UnfinishedConversation.user_name,
-    UnfinishedConversation.position,
-).where(UnfinishedConversation.contact_number == sa.bindparam("contact"))
-_TABLES: dict[str, sa.Executable] = {
-    "messages": _MESSAGES,
-    "reviews": _REVIEWS,
-    "conversations": _CONVERSATIONS,
-}
+_TABLES: dict[str, sa.Executable] = {"messages": _MESSAGES, "reviews": _REVIEWS}
 
 
-def read_records(store: Store, contact: str) -> dict[str, Any]:
+def read_records(database: Database, contact: str, idle_after: timedelta) -> dict[str, Any]:
     """Read what is recorded of a contact, and the state in which the next message will find them.
 
-    The store alone knows where they stand. Holding them gives that and the rows of one moment;
-    the state is None where another worker holds them.
+    Raises one of database.OUTAGES.
     """
-    with store.hold([contact], lambda: None) as held:
-        state = None
-        if contact in held.conversations:
-            conversation = held.conversations[contact]
-            state = conversation.state if conversation else State.START
+    with database.snapshot() as connection:
+        end = message_log.find_ends(connection, [contact]).get(contact)
+        is_open = end is not None and is_under_way(end, utc_now(), idle_after)
         tables = {}
         for name, query in _TABLES.items():
-            rows = held.connection.execute(query, {"contact": contact}).mappings()
+            rows = connection.execute(query, {"contact": contact}).mappings()
             tables[name] = [dict(row) for row in rows]
-    return {"state": state, "tables": tables}
+    return {"state": end.state if end is not None and is_open else State.START, "tables": tables}

@@ -1,13 +1,15 @@
 """A batch's turns, taken and committed as one transaction: where pure meets impure."""
 
 import time
-from collections.abc import Callable, Collection
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy.engine import Connection
 
 import message_log
 import reviews
-from conversation import APOLOGY, Message, Turn, take_turn
-from database import OUTAGES, Away
+from conversation import APOLOGY, LogEnd, Message, Situation, take_turn
+from database import OUTAGES, Away, Database
 from entry import (
     Entry,
     Fate,
@@ -18,23 +20,28 @@ from entry import (
     insist_on_same,
 )
 from logs import describe, logger, masked
-from message_log import A_MOMENT, LoggedReply
-from reconciling import reconcile
-from stores import Held, Store
+from message_log import LoggedReply, Taken
+from storage import contact_state
+from storage.end_cache import EndCache
 from waiting_room import WaitingRoom
 
 Answers = dict[Entry, Reply | MessageSidTaken]
-Taken = list[tuple[Message, Turn, datetime]]
 
 
 class Recorder:
     """Takes batches out of the waiting room and into the database; of one thread's use."""
 
     def __init__(
-        self, store: Store, room: WaitingRoom, clock: Callable[[], datetime], forgetting_key: str
+        self,
+        database: Database,
+        cache: EndCache,
+        room: WaitingRoom,
+        clock: Callable[[], datetime],
+        idle_after: timedelta,
+        forgetting_key: str,
     ) -> None:
-        self._store, self._room, self._clock = store, room, clock
-        self._forgetting_key = forgetting_key
+        self._database, self._cache, self._room, self._clock = database, cache, room, clock
+        self._idle_after, self._forgetting_key = idle_after, forgetting_key
 
     def take(self, batch: list[Entry]) -> None:
         """Record a batch in one transaction or, where one message spoils that, one by one.
@@ -60,8 +67,8 @@ class Recorder:
     def _prove_able(self) -> None:
         """Commit something: after an outage, whose messages have been withdrawn, it may be over."""
         try:
-            with self._store.hold((), claim=lambda: None) as held:
-                message_log.prove_writable(held.connection)
+            with self._database.write() as connection:
+                message_log.prove_writable(connection)
         except OUTAGES:
             raise
         except Exception as error:  # no message is at stake: trying again is right
@@ -69,7 +76,7 @@ class Recorder:
 
     def _take_alone(self, entry: Entry) -> set[str]:
         try:
-            return self._record([entry], in_doubt=True)
+            return self._record([entry], use_cache=False)
         except (*OUTAGES, OutcomeUnknown):
             raise
         except Exception as error:
@@ -83,22 +90,26 @@ class Recorder:
             time.sleep(0.1)
             return {entry.message.contact}
 
-    def _record(self, batch: list[Entry], *, in_doubt: bool = False) -> set[str]:
-        """Take the batch's turns in one transaction; return the contacts that others hold.
+    def _record(self, batch: list[Entry], *, use_cache: bool = True) -> set[str]:
+        """Take the batch's turns in one transaction; return the contacts that others have locked.
 
-        With `in_doubt` the log is asked where the contacts stand: the store may be behind it.
+        The first read comes after the locks, and the claim is the last step before COMMIT.
         """
         contacts = [*dict.fromkeys(entry.message.contact for entry in batch)]
+        cached = self._cache.get(contacts) if use_cache else {}
         answers: Answers = {}
-        taken: Taken = []
+        taken: list[Taken] = []
+        ends: dict[str, LogEnd] = {}
         try:
-            with self._store.hold(contacts, claim=lambda: self._room.claim(answers)) as held:
-                if in_doubt:
-                    _reconcile(held, held.conversations)
-                ours = [entry for entry in batch if entry.message.contact in held.conversations]
-                self._answer_known(held, ours, answers)
+            with self._database.write() as connection:
+                locked = contact_state.try_lock(connection, contacts)
+                ours = [entry for entry in batch if entry.message.contact in locked]
+                self._answer_known(connection, ours, answers)
                 fresh = self._room.settle(entry for entry in ours if entry not in answers)
-                self._take_turns(held, fresh, answers, taken)
+                writing = {entry.message.contact for entry in fresh}
+                ends = contact_state.find_ends(connection, writing, cached)
+                self._take_turns(connection, fresh, ends, answers, taken)
+                self._room.claim(answers)
         except WithdrawnMeanwhile:
             return set()
         except Away:
@@ -110,74 +121,59 @@ class Recorder:
             raise
         self._room.answer(answers)
         _log_taken(taken)
-        others = [contact for contact in contacts if contact not in held.conversations]
+        self._cache.put(ends)
+        others = [contact for contact in contacts if contact not in locked]
         self._room.let_others_pass(others)
         if others == contacts:
             time.sleep(0.005)  # as long as another worker's commit takes
         return set(others)
 
-    def _answer_known(self, held: Held, entries: list[Entry], answers: Answers) -> None:
+    def _answer_known(self, connection: Connection, entries: list[Entry], answers: Answers) -> None:
         """Answer what is in the log already, with the words it was answered with then."""
-        known = message_log.find_replies(held.connection, [e.message.sid for e in entries])
-        repeats = [entry for entry in entries if entry.message.sid in known]
-        for entry in repeats:
-            answers[entry] = self._repeat(entry.message, known[entry.message.sid])
-        # The store may be behind the log: a COMMIT of unknown fate, or a restart.
-        _reconcile(held, {entry.message.contact for entry in repeats})
-
-    def _take_turns(self, held: Held, entries: list[Entry], answers: Answers, taken: Taken) -> None:
-        contacts = {entry.message.contact for entry in entries}
-        held.touched.update(message_log.find_last_times(held.connection, contacts))
+        known = message_log.find_replies(connection, [e.message.sid for e in entries])
         for entry in entries:
-            contact = entry.message.contact
-            turn = take_turn(held.conversations[contact], entry.message)
-            held.conversations[contact] = turn.conversation
-            held.touched[contact] = self._next_time(held.touched.get(contact))
-            taken.append((entry.message, turn, held.touched[contact]))
-            answers[entry] = Reply(turn.reply, turn.conversation.id if turn.review else None)
-        message_log.append(held.connection, taken)
-        reviews.save(
-            held.connection,
-            [
-                (turn.conversation.id, message.contact, turn.review, time_taken)
-                for message, turn, time_taken in taken
-                if turn.review is not None
-            ],
-        )
+            if entry.message.sid in known:
+                answers[entry] = self._repeat(entry.message, known[entry.message.sid])
+
+    def _take_turns(
+        self,
+        connection: Connection,
+        entries: list[Entry],
+        ends: dict[str, LogEnd],
+        answers: Answers,
+        taken: list[Taken],
+    ) -> None:
+        """Take the entries' turns in order, and write them. `ends` moves on with each turn."""
+        for entry in entries:
+            message, now = entry.message, self._clock()
+            turn = take_turn(Situation(now, self._idle_after, ends.get(message.contact)), message)
+            ends[message.contact] = turn.log_end(message, now)
+            taken.append((message, turn, now))
+            answers[entry] = Reply(turn.reply, turn.conversation_id if turn.is_finished else None)
+        message_log.append(connection, taken)
+        reviews.save(connection, [each for each in taken if each[1].is_finished])
 
     def _repeat(self, message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
         """Say again what was answered, or nothing where those words have been erased."""
-        if logged.erased:
+        if logged.is_erased:
             names = {message.contact, message_log.pseudonym(message.contact, self._forgetting_key)}
             return Reply("") if logged.contact in names else MessageSidTaken(message.sid)
         try:
             insist_on_same(message, logged.contact, logged.text)
         except MessageSidTaken as error:
             return error
-        return Reply(logged.reply, logged.conversation_id if logged.finished else None)
-
-    def _next_time(self, last_of_contact: datetime | None) -> datetime:
-        """Read the clock: a contact's log can be read in order of its times.
-
-        They rise also where another worker's clock is ahead, or ours was set back or stands still.
-        """
-        now = self._clock()
-        return now if last_of_contact is None else max(now, last_of_contact + A_MOMENT)
+        return Reply(logged.reply, logged.conversation_id if logged.is_finished else None)
 
 
-def _reconcile(held: Held, contacts: Collection[str]) -> None:
-    remembered = {contact: held.conversations[contact] for contact in contacts}
-    held.conversations.update(reconcile(held.connection, remembered, held.idle_since))
-
-
-def _log_taken(taken: Taken) -> None:
+def _log_taken(taken: list[Taken]) -> None:
     for message, turn, _ in taken:
         logger.info(
-            "%s sid=%s contact=%s conversation=%s position=%d next=%s",
-            "review recorded" if turn.review else "message taken",
+            "%s sid=%s contact=%s conversation=%s position=%d outcome=%s next=%s",
+            "review recorded" if turn.is_finished else "message taken",
             message.sid,
             masked(message.contact),
-            turn.conversation.id,
-            turn.conversation.position,
-            turn.conversation.state,
+            turn.conversation_id,
+            turn.position,
+            turn.outcome,
+            turn.state,
         )

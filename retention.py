@@ -9,7 +9,8 @@ from sqlalchemy.engine import Connection
 import message_log
 from database import Database, utc_now
 from logs import describe, logger
-from models import LoggedMessage, UnfinishedConversation
+from models import LoggedMessage
+from storage import contact_state
 
 
 class Retention:
@@ -60,21 +61,19 @@ class Retention:
         if self._kept is None:
             return 0
         now = utc_now()
+        before = now - self._kept
         with self._database.read() as connection:
-            old = message_log.find_old(connection, now - self._kept, self.STEP)
+            old = message_log.find_old(connection, before, self.STEP)
         if not old:
             return 0
         with self._database.write() as connection:
             if not self._is_ours(connection):
                 return 0
-            erased = message_log.erase_words(
-                connection, LoggedMessage.conversation_id.in_(old), now
-            )
-            connection.execute(
-                sa.delete(UnfinishedConversation).where(
-                    UnfinishedConversation.conversation_id.in_(old)
-                )
-            )
+            # A contact who writes just now keeps the conversation: it is not old any more.
+            locked = contact_state.try_lock(connection, {*old.values()})
+            ids = [id_ for id_, contact in old.items() if contact in locked]
+            is_old = LoggedMessage.conversation_id.in_(ids) & ~message_log.is_newer(before)
+            erased = message_log.erase_words(connection, is_old, now)
         logger.info("retention: words erased messages=%d", erased)
         return erased
 

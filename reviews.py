@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from conversation import FinishedReview
-from models import LoggedMessage, Review
+from conversation import Message, Turn
+from message_log import Taken
+from models import Review
 
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
@@ -19,31 +20,27 @@ PENDING = "pending"
 _INSERT = sa.insert(Review)
 
 
-def save(
-    connection: Connection,
-    finished: Sequence[tuple[str, str, FinishedReview, datetime]],
-) -> None:
-    """Save reviews, each with its conversation's id, its contact and the time it was finished.
+def save(connection: Connection, finished: Sequence[Taken]) -> None:
+    """Save the reviews of turns that finished one.
 
     Raises IntegrityError where a conversation has made its review already.
     """
     if finished:
-        connection.execute(_INSERT, [_row(*review) for review in finished])
+        connection.execute(_INSERT, [_row(*each) for each in finished])
 
 
-def _row(
-    conversation_id: str, contact: str, review: FinishedReview, finished_at: datetime
-) -> dict[str, Any]:
+def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
+    product, name, review = (turn.answers[each] for each in ("product", "name", "review"))
     return {
-        "conversation_id": conversation_id,
-        "contact_number": contact,
-        "user_name": review.user_name,
-        "product_name": review.product_name,
-        "product_review": review.product_review,
+        "conversation_id": turn.conversation_id,
+        "contact_number": message.contact,
+        "user_name": name,
+        "product_name": product,
+        "product_review": review,
         "status": PENDING,
-        "created_at": finished_at,
-        "updated_at": finished_at,
-        "search_text": search_text(review.product_name, review.user_name, review.product_review),
+        "created_at": received_at,
+        "updated_at": received_at,
+        "search_text": search_text(product, name, review),
     }
 
 
@@ -53,16 +50,8 @@ def erase(connection: Connection, review_id: int) -> bool:
 
 
 def forget(connection: Connection, contact: str) -> int:
-    """Erase a contact's reviews, save those whose messages still have the number; return how many.
-
-    Such a one was finished after the log had forgotten the contact.
-    """
-    logged = sa.select(LoggedMessage).where(
-        LoggedMessage.conversation_id == Review.conversation_id,
-        LoggedMessage.contact_number == contact,
-    )
-    which = (Review.contact_number == contact, ~logged.exists())
-    return connection.execute(sa.delete(Review).where(*which)).rowcount
+    """Erase a contact's reviews; return how many there were. The contact must be locked."""
+    return connection.execute(sa.delete(Review).where(Review.contact_number == contact)).rowcount
 
 
 def search_text(*parts: str) -> str:

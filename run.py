@@ -46,7 +46,7 @@ python3 run.py demo        watch every review being recorded exactly once
 python3 run.py test        run the tests on all cores; arguments are pytest's
 python3 run.py check       check format, lint rules and types
 python3 run.py doctor      say what is wrong with this installation, and what to do
-python3 run.py check-data  replay the message log and compare it with the reviews
+python3 run.py check-data  check the message log against itself and the reviews
 python3 run.py forget +N   erase a customer: reviews, words and the number
 python3 run.py backup F    copy the SQLite database to file F, also while serving
 python3 run.py restore F   put such a copy back; what is there is kept under another name

@@ -1,20 +1,29 @@
 """The schema, brought up to date by Alembic under a lock that all processes share."""
 
+import shutil
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
+
+from logs import logger
 
 FOLDER = Path(__file__).resolve().parent
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest revision in migrations/versions, known without a second spent importing Alembic."""
 
 WAL_SECONDS = 3.0
 """How long several processes may take to choose SQLite's write-ahead log."""
+
+SPACE_TO_MIGRATE = 4
+"""How many times the size of a SQLite file its migration takes in free disk space, as measured.
+
+The write-ahead log holds the new table and the old one's overwritten pages until the file does.
+"""
 
 
 class CannotStart(Exception):
@@ -24,7 +33,8 @@ class CannotStart(Exception):
 def migrate(engine: Engine) -> None:
     """Bring the schema up to date, or do nothing if it is.
 
-    Raises CannotStart if it is newer, or the database is one that can't keep every text.
+    Raises CannotStart if it is newer, if the database can't keep every text, if the disk is too
+    full to migrate, or if there is a table of another program in the way.
     """
     insist_on_unicode(engine)
     version = schema_version(engine)
@@ -38,6 +48,7 @@ def migrate(engine: Engine) -> None:
     # Here only: importing Alembic takes a second that an up-to-date start need not pay.
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     if engine.dialect.name == "sqlite":
         _choose_write_ahead_log(engine)
@@ -50,8 +61,17 @@ def migrate(engine: Engine) -> None:
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1919247729, 1)")
+            has_old_messages = _has_old_messages(connection)
+            if has_old_messages:
+                _require_space(connection)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise CannotStart(str(error)) from error
+    if has_old_messages and engine.dialect.name == "sqlite":
+        with closing(engine.raw_connection()) as raw:  # its log is as large as the tables were
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def insist_on_unicode(engine: Engine) -> None:
@@ -87,7 +107,44 @@ def _choose_write_ahead_log(engine: Engine) -> None:
 def schema_version(engine: Engine) -> str | None:
     """Read which schema the database has, None for none of ours; changes nothing."""
     with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return None if version is None else str(version)
+        return _read_version(connection)
+
+
+def _read_version(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return None if version is None else str(version)
+
+
+def _has_old_messages(connection: Connection) -> bool:
+    """Say whether there are messages that migrating will copy; another process may have done so."""
+    if _read_version(connection) not in {"0001", "0002"}:
+        return False
+    return connection.scalar(sa.text("SELECT 1 FROM messages LIMIT 1")) is not None
+
+
+def _require_space(connection: Connection) -> None:
+    """Raise CannotStart where the disk is too full to migrate a SQLite file.
+
+    The disk of a PostgreSQL server can't be seen from here, so a line in the log has to do.
+    """
+    if connection.dialect.name == "postgresql":
+        size = connection.scalar(sa.text("SELECT pg_total_relation_size('messages')")) or 0
+        logger.info("migrating the table messages, which has %s", _megabytes(size))
+        return
+    query = sa.text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+    file = Path(connection.execute(query).scalar_one())
+    needed = file.stat().st_size * SPACE_TO_MIGRATE
+    log = file.with_name(f"{file.name}-wal")  # written anew from its start
+    free = shutil.disk_usage(file.parent).free + (log.stat().st_size if log.exists() else 0)
+    if free < needed:
+        raise CannotStart(
+            f"Migrating the database {file} needs {_megabytes(needed)} of free disk space, and"
+            f" {_megabytes(free)} is free. Free some space on that disk, then start again. Nothing"
+            " was changed."
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"

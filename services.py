@@ -12,7 +12,6 @@ from collector import Collector
 from database import OUTAGES, Database
 from logs import describe, logger
 from schema import CannotStart
-from stores import Store
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0
@@ -24,7 +23,6 @@ class Services:
     """The parts of this installation; main.py puts them together."""
 
     database: Database
-    store: Store
     collector: Collector
     twilio: Twilio
     forgetting_key: str

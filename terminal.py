@@ -43,7 +43,7 @@ def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
                 f"line {number} is no object with the texts product, name and review"
             ) from None
         said = [Message("", "", clean(text)) for text in texts_of(review)]
-        if replay(said)[-1].review is None:
+        if not replay(said)[-1].is_finished:
             raise ValueError(f"line {number} has a text that is blank or too long for an answer")
         reviews.append(review)
     if not reviews:

@@ -4,7 +4,7 @@ import threading
 import time
 from asyncio import AbstractEventLoop, Future
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from conversation import APOLOGY, Message
@@ -30,11 +30,13 @@ class WaitingRoom:
     ENOUGH = 64
     GATHERING_SECONDS = 0.01
     """So many, or for so long, are kept waiting for those who arrive just after them."""
-    REMEMBERED_SECONDS = 60.0
+    REMEMBERED_SECONDS = 30.0
     """How long words stay here after they were said: Twilio's retries come within 15 s, and words
-    that are erased from the database must not linger."""
+    that are erased from the database must be gone from here within a minute. Who has nothing to do
+    looks that often."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_idle: Callable[[], None] = lambda: None) -> None:
+        self._on_idle = on_idle
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._by_sid: dict[str, Entry] = {}
@@ -117,6 +119,7 @@ class WaitingRoom:
                 lambda: self._is_anybody_due() or self._closed, self.REMEMBERED_SECONDS
             ):
                 self._forget_old_answers()
+                self._on_idle()
             batch: list[Entry] = []
             picked_in_part: list[str] = []
             for contact, entries in self._by_contact.items():

@@ -41,7 +41,7 @@ FAILURES = frozenset({"canceled", "undelivered", "failed"})
 
 _MESSAGE_SID = re.compile("(SM|MM)[0-9a-f]{32}")
 _ACCOUNT_SID = re.compile("AC[0-9a-f]{32}")
-_ANY_SID = re.compile("(?!legacy-|end-|proof-)[A-Za-z0-9_-]{1,64}")  # what we name ourselves
+_ANY_SID = re.compile("(?!legacy-|migrated-|proof-)[A-Za-z0-9_-]{1,64}")  # what we name ourselves
 _SIGNED_SID = re.compile("Sms(?:Message)?Sid((?:SM|MM)[0-9a-f]{32})")
 
 

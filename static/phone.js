@@ -20,7 +20,7 @@ const TOLD = {
 };
 
 const at = (id) => document.getElementById(id);
-const { store, checked } = at("phone").dataset;
+const { checked } = at("phone").dataset;
 const say = at("say");
 let conversation;
 
@@ -30,7 +30,7 @@ const show = {
     showStep(at("steps"), step);
   },
   ledger({ ledger, last, statuses, confirmation }) {
-    const places = { verdict: at("verdict"), counts: at("counts"), rows: at("rows"), store };
+    const places = { verdict: at("verdict"), counts: at("counts"), rows: at("rows") };
     showLedger(ledger, places);
     lightState(ledger.now.state);
     button("again").disabled = !last;

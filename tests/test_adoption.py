@@ -75,7 +75,7 @@ def test_new_reviews_follow_those_that_were_adopted(adopted: Database) -> None:
 
 
 def test_the_checker_is_content_with_adopted_reviews(adopted: Database) -> None:
-    assert check(adopted, utc_now()).problems == []
+    assert check(adopted).problems == []
 
 
 def test_an_adopted_review_is_listed_once_by_every_way_of_listing(new_url: str) -> None:

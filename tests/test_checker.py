@@ -1,33 +1,34 @@
 """The checker: content with what the program wrote, and not with what anybody changed behind it."""
 
-import os
+import asyncio
+import random
 import shutil
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 
-import checker
-import foundations
+from audit.cross_checks import GRACE
 from checker import Findings, check
+from collector import Collector
+from conversation import MAX_AHEAD, Message
 from database import Database, open_database, utc_now
+from forgetting import erase_review, forget_contact
 from main import create_app
-from models import LoggedMessage, UnfinishedConversation
+from models import LoggedMessage, Review
+from retention import Retention
 from settings import Settings
 from simulator import Customer, Simulator, message_form
-from tests.commands import run_command
-from tests.servers import ROOT
-from tests.test_backup import set_apart
+from storage.end_cache import EndCache
 
 ANA, BO = "+15559876543", "+15558765432"
 PRIVATE = ("Zanzibar", "Wilhelmina", "Xylophone", "tampered", ANA[1:], BO[1:])
+TTL = timedelta(hours=24)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def say(client: TestClient, contact: str, sid: str, *texts: str) -> None:
@@ -41,20 +42,22 @@ def play(client: TestClient, database: Database) -> None:
     """Let Ana finish SMana1, and Bo give SMold1 up and get as far as his name in SMbo1."""
     say(client, ANA, "SMana", "Hi", "Zanzibar lamp", "", "Wilhelmina", "Xylophones!")
     say(client, BO, "SMold", "Hi", "Zanzibar cup")
-    long_ago = utc_now() - timedelta(days=9)
-    with database.write() as connection:
-        connection.execute(sa.update(UnfinishedConversation).values(updated_at=long_ago))
-        connection.execute(
-            sa.update(LoggedMessage)
-            .where(LoggedMessage.contact_number == BO)
-            .values(received_at=long_ago)
-        )
+    make_old(database, BO)
     say(client, BO, "SMbo", "Hi", "Zanzibar lamp", "Wilhelmina")
 
 
+def make_old(database: Database, contact: str) -> None:
+    """Date everything that a contact has said and reviewed back."""
+    with database.write() as connection:
+        of_contact = LoggedMessage.contact_number == contact
+        connection.execute(sa.update(LoggedMessage).where(of_contact).values(received_at=LONG_AGO))
+        its_review = Review.contact_number == contact
+        connection.execute(sa.update(Review).where(its_review).values(created_at=LONG_AGO))
+
+
 def look(database: Database) -> Findings:
-    """Check with the rows of the database store expected."""
-    return check(database, utc_now() - timedelta(hours=24))
+    """Check with the idle time that the app has."""
+    return check(database, kept_for=TTL)
 
 
 @pytest.fixture
@@ -84,15 +87,11 @@ def played_on_sqlite(played_file: Path, tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def run_sql(database: Database, sql: str) -> None:
+def run_sql(database: Database, *statements: str) -> None:
     with database.write() as connection:
-        assert connection.exec_driver_sql(sql).rowcount > 0, "the tampering changed nothing"
-
-
-def run_ddl(database: Database, *statements: str) -> None:
-    with database.write() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+        for sql in statements:
+            changed = connection.exec_driver_sql(sql).rowcount
+            assert changed > 0, f"the tampering changed nothing: {sql}"
 
 
 def test_what_the_program_wrote_is_right(played: Database) -> None:
@@ -105,338 +104,374 @@ def test_an_empty_database_is_right(database: Database) -> None:
     assert look(database) == Findings()
 
 
+def test_whatever_the_clock_and_erasures_do_the_log_is_right(database: Database) -> None:
+    """Times fall and jump around every limit, while reviews, contacts and old words are erased."""
+    dice = random.Random(7)
+    jumps = [timedelta()] * 12 + [TTL, -MAX_AHEAD, timedelta(days=400), timedelta(days=-400)]
+    now = utc_now()
+    collector = Collector(database, EndCache(), TTL, clock=lambda: now)
+    retention = Retention(database, TTL, TTL)
+    for number in range(250):
+        now += dice.choice(jumps) + dice.choice((-2, -1, 0, 0, 1, 2)) * GRACE / 2
+        text = dice.choice(("Zanzibar", "Wilhelmina", " "))
+        asyncio.run(collector.reply_to(Message(f"SM{number}", dice.choice((ANA, BO)), text)))
+        if not dice.randrange(10):
+            dice.choice(
+                (
+                    lambda: erase_review(database, dice.randrange(1, 20)),
+                    lambda: forget_contact(database, BO, "key"),
+                    retention.erase_some,
+                )
+            )()
+    collector.close()
+    findings = look(database)
+    assert findings.problems == []
+    assert findings.messages == 250
+    assert findings.reviews > 5
+
+
+def answers(sid: str, json: str) -> str:
+    return f"UPDATE messages SET answers = '{json}' WHERE message_sid = '{sid}'"
+
+
+def message(sid: str, change: str) -> str:
+    return f"UPDATE messages SET {change} WHERE message_sid = '{sid}'"
+
+
 NEW_REVIEW = (
     "INSERT INTO reviews (contact_number, user_name, product_name, product_review, created_at,"
     " updated_at, conversation_id) SELECT contact_number, 'tampered', 'tampered', 'tampered',"
     " received_at, received_at, '{}' FROM messages WHERE message_sid = 'SMbo3'"
 )
-NEW_ROW = (
-    "INSERT INTO conversations SELECT '{}', '{}', state, product_name, user_name, position,"
-    " updated_at FROM conversations WHERE conversation_id = 'SMbo1'"
-)
 OF_ANA = "WHERE conversation_id = 'SMana1'"
-OF_BO = "WHERE conversation_id = 'SMbo1'"
-NOT_THE_END = "conversation SMbo1 has a row among conversations that is not the log's end"
-DIFFERS = "conversation SMana1 has a review 1 that differs from its replay"
-UNREADABLE = "conversation SMana1 can't be read: "
+LAMP, BOTH = '{"product": "Zanzibar lamp"}', '"product": "Zanzibar lamp", "name": "Wilhelmina"'
+DIFFERS = "conversation SMana1 has a review 1 that differs from its answers"
+OF_ANOTHER = "conversation SMana1 has a review 1 of another contact or time than its last message"
+OTHER_FACTS = "conversation SMana1 has other facts in {} than follow from the message before it"
+NO_END = "conversation {} has state START after {}, which does not end it"
+UNKNOWN = "conversation SMbo1 has an outcome that this program does not know"
+NOT_NAMED_AFTER = "conversation {} was not opened by the message it is named after"
+TOO_LATE = "conversation SMana1 went on after it was over"
+TOO_EARLY = "conversation SMbo1 began while another could still have gone on"
+UNREADABLE = "conversation SMana1 can't be read: {}"
+
+TAMPERING = {
+    # reviews
+    DIFFERS: [
+        "UPDATE reviews SET product_review = 'tampered'",
+        "UPDATE reviews SET product_name = 'tampered'",
+        "UPDATE reviews SET user_name = 'tampered'",
+        answers("SMana5", f'{{{BOTH}, "review": "tampered"}}'),
+    ],
+    OF_ANOTHER: [
+        f"UPDATE reviews SET contact_number = '{BO}'",
+        "UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000'",
+        f"UPDATE messages SET contact_number = '+1' {OF_ANA}",
+    ],
+    "conversation SMana1 is finished, and its review is missing": [
+        "DELETE FROM reviews",
+        "UPDATE reviews SET conversation_id = 'SMnew'",
+    ],
+    "conversation SMbo1 is finished, and its review is missing": [
+        message("SMbo3", "outcome = 'finished'")
+    ],
+    "conversation SMana1 is unfinished, and has review 1": [
+        message("SMana5", "outcome = 'answered'"),
+        "DELETE FROM messages WHERE message_sid = 'SMana5'",
+    ],
+    "conversation SMbo1 is unfinished, and has review 2": [NEW_REVIEW.format("SMbo1")],
+    "review 1 has no messages in the log": [f"DELETE FROM messages {OF_ANA}"],
+    "review 2 has no messages in the log": [
+        NEW_REVIEW.format("SMnew"),
+        NEW_REVIEW.format("legacy-9"),
+    ],
+    "review 2 is called an earlier program's, and is newer than ours": [
+        NEW_REVIEW.format("legacy-2")
+    ],
+    "review 1 is not found by a search for its words": ["UPDATE reviews SET search_text = ''"],
+    "review 1 has a status that does not exist": ["UPDATE reviews SET status = 'tampered'"],
+    # answers, states and outcomes
+    "conversation SMana1 has answers in the message that opened it": [answers("SMana1", LAMP)],
+    OTHER_FACTS.format("SMana2"): [answers("SMana2", "{}"), answers("SMana2", f"{{{BOTH}}}")],
+    OTHER_FACTS.format("SMana3"): [
+        answers("SMana2", '{"product": "tampered"}'),
+        message("SMana3", "state = 'FINISH'"),
+        message("SMana3", "outcome = 'answered'"),
+    ],
+    OTHER_FACTS.format("SMana4"): [
+        answers("SMana4", '{"product": "tampered", "name": "Wilhelmina"}'),
+        message("SMana4", "outcome = 'asked_again'"),
+    ],
+    OTHER_FACTS.format("SMana5"): [
+        answers("SMana5", '{"review": "Xylophones!"}'),
+        answers("SMana5", f'{{{BOTH}, "review": "Xylophones!", "more": ""}}'),
+        answers("SMana4", '{"product": "Zanzibar lamp", "review": "Xylophones!"}'),
+    ],
+    NO_END.format("SMbo1", "SMbo1"): [message("SMbo1", "state = 'START'")],
+    NO_END.format("SMbo1", "SMbo2"): [message("SMbo2", "state = 'START'")],
+    NO_END.format("SMana1", "SMana3"): [message("SMana3", "state = 'START'")],
+    "conversation SMana1 has another state than START after SMana5, which finished it": [
+        message("SMana5", "state = 'FINISH'")
+    ],
+    "conversation SMana1 goes on after its review": [
+        message("SMbo1", "conversation_id = 'SMana1', position = 6")
+    ],
+    "conversation SMana1 begins with a message that did not open it": [
+        message("SMana1", "outcome = 'answered'")
+    ],
+    "conversation SMana1 is opened again by SMana2": [message("SMana2", "outcome = 'opened'")],
+    "conversation SMbo1 has an erased message SMbo2 that is not marked as erased": [
+        message("SMbo2", "outcome = 'erased'")
+    ],
+    f"{UNKNOWN}: courtesy": [message("SMbo2", "outcome = 'courtesy'")],
+    UNKNOWN: [message("SMbo2", "outcome = 'Zanzibar'"), message("SMbo2", "outcome = ''")],
+    "conversation SMbo1 has a settings version below 0 in SMbo2": [
+        message("SMbo2", "settings_version = -1")
+    ],
+    "conversation SMbo1 has a context in SMbo2 that is not a JSON object": [
+        message("SMbo2", "context = '[]'")
+    ],
+    # order
+    "conversation SMana1 has a gap in its messages": [
+        "DELETE FROM messages WHERE message_sid = 'SMana3'",
+        message("SMana5", "position = 7"),
+    ],
+    "conversation SMana1 does not begin at position 1": [
+        "DELETE FROM messages WHERE message_sid = 'SMana1'"
+    ],
+    NOT_NAMED_AFTER.format("SMana1"): [message("SMana1", "message_sid = 'SM1'")],
+    NOT_NAMED_AFTER.format(""): [f"UPDATE messages SET conversation_id = '' {OF_ANA}"],
+    "conversation SMana1 has messages of two contacts": [
+        message("SMana2", f"contact_number = '{BO}', turn = 9")
+    ],
+    "conversation SMana1 has a turn below 1": [message("SMana1", "turn = 0")],
+    "conversation SMana1 has turns that do not rise with its positions": [
+        f"UPDATE messages SET turn = 10 - turn {OF_ANA}"
+    ],
+    "conversation SMbo1 has turn 9, after a gap in its contact's turns": [
+        message("SMbo3", "turn = 9")
+    ],
+    "conversation SMbo1 has turn 3, after a gap in its contact's turns": [
+        "DELETE FROM messages WHERE conversation_id = 'SMold1'"
+    ],
+    "conversation SMold1 went on when its contact had begun another": [
+        message("SMold2", "turn = 6")
+    ],
+    TOO_LATE: [
+        message("SMana3", "received_at = '2025-01-01 00:00:00.000000'"),
+        message("SMana3", "received_at = '2125-01-01 00:00:00.000000'"),
+    ],
+    TOO_EARLY: [
+        message("SMbo1", "received_at = '2026-01-01 23:00:00.000000'"),
+        message("SMbo1", "received_at = '2025-12-31 01:00:00.000000'"),
+    ],
+    # values that can't be read
+    UNREADABLE.format("TypeError"): [
+        message("SMana5", "body = x'00ff'"),
+        message("SMana5", "media = '{}'"),
+        message("SMana5", "turn = 'tampered'"),
+        message("SMana5", "received_at = 5"),
+        answers("SMana5", "[]"),
+        answers("SMana5", "null"),
+        answers("SMana5", '{"product": 5}'),
+    ],
+    UNREADABLE.format("ValueError"): [
+        message("SMana5", "received_at = 'tampered'"),
+        "UPDATE reviews SET created_at = 'tampered'",
+    ],
+    UNREADABLE.format("JSONDecodeError"): [message("SMana5", "media = '[1,'")],
+    UNREADABLE.format("RecursionError"): [
+        message("SMana5", "context = printf('%.*c', 200000, '[')")
+    ],
+    UNREADABLE.format("OperationalError"): [message("SMana5", "body = CAST(x'58ff' AS TEXT)")],
+    "what conversations have to do with each other can't be read: OperationalError": [
+        "UPDATE reviews SET search_text = CAST(x'ff' AS TEXT)"
+    ],
+}
 
 
 @pytest.mark.parametrize(
-    ("sql", "problem"),
-    [
-        # reviews
-        (f"UPDATE reviews SET product_review = 'tampered' {OF_ANA}", DIFFERS),
-        (f"UPDATE reviews SET product_name = 'tampered' {OF_ANA}", DIFFERS),
-        (f"UPDATE reviews SET user_name = 'tampered' {OF_ANA}", DIFFERS),
-        (f"UPDATE reviews SET contact_number = '{BO}' {OF_ANA}", DIFFERS),
-        (f"UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000' {OF_ANA}", DIFFERS),
-        (f"DELETE FROM reviews {OF_ANA}", "conversation SMana1 is finished, and its review is"),
-        (NEW_REVIEW.format("SMbo1"), "conversation SMbo1 is unfinished, and has review 2"),
-        (NEW_REVIEW.format("SMnew"), "review 2 has no messages in the log"),
-        (f"UPDATE reviews SET conversation_id = 'SMnew' {OF_ANA}", "conversation SMana1 is fin"),
-        (
-            "UPDATE reviews SET search_text = ''",
-            "review 1 is not found by a search for its words",
-        ),
-        (NEW_REVIEW.format("legacy-9"), "review 2 has no messages in the log"),
-        # messages
-        (
-            "UPDATE messages SET reply = 'tampered' WHERE message_sid = 'SMana2'",
-            "conversation SMana1 has another reply to SMana2 than its replay",
-        ),
-        (
-            "UPDATE messages SET body = 'tampered' WHERE message_sid = 'SMbo2'",
-            "conversation SMbo1 has another reply to SMbo3 than its replay",
-        ),
-        ("UPDATE messages SET body = 'tampered' WHERE message_sid = 'SMana5'", DIFFERS),
-        (
-            "DELETE FROM messages WHERE message_sid = 'SMana3'",
-            "conversation SMana1 has a gap in its messages",
-        ),
-        (
-            "UPDATE messages SET position = 7 WHERE message_sid = 'SMana5'",
-            "conversation SMana1 has a gap in its messages",
-        ),
-        (
-            "DELETE FROM messages WHERE message_sid = 'SMana1'",
-            "conversation SMana1 was not opened by the message it is named after",
-        ),
-        (
-            "DELETE FROM messages WHERE message_sid = 'SMana5'",
-            "conversation SMana1 is unfinished, and has review 1",
-        ),
-        ("DELETE FROM messages WHERE message_sid = 'SMbo3'", NOT_THE_END),
-        (f"DELETE FROM messages {OF_ANA}", "review 1 has no messages in the log"),
-        (f"DELETE FROM messages {OF_BO}", "conversation SMbo1 has a row and no messages in the"),
-        (
-            f"UPDATE messages SET contact_number = '{BO}' WHERE message_sid = 'SMana2'",
-            "conversation SMana1 has messages of two contacts",
-        ),
-        (f"UPDATE messages SET contact_number = '+1' {OF_ANA}", DIFFERS),
-        (
-            "UPDATE messages SET finished = 0 WHERE message_sid = 'SMana5'",
-            "conversation SMana1 finishes at another message than SMana5",
-        ),
-        (
-            "UPDATE messages SET finished = 1 WHERE message_sid = 'SMbo2'",
-            "conversation SMbo1 finishes at another message than SMbo2",
-        ),
-        (
-            "UPDATE messages SET conversation_id = 'SMana1', position = 6"
-            " WHERE message_sid = 'SMbo1'",
-            "conversation SMana1 goes on after its review",
-        ),
-        # conversations
-        (f"UPDATE conversations SET state = 'ASK_REVIEW' {OF_BO}", NOT_THE_END),
-        (f"UPDATE conversations SET state = 'tampered' {OF_BO}", NOT_THE_END),
-        (f"UPDATE conversations SET product_name = 'tampered' {OF_BO}", NOT_THE_END),
-        (f"UPDATE conversations SET user_name = 'tampered' {OF_BO}", NOT_THE_END),
-        (f"UPDATE conversations SET position = 2 {OF_BO}", NOT_THE_END),
-        (f"UPDATE conversations SET contact_number = '+1' {OF_BO}", NOT_THE_END),
-        (
-            f"DELETE FROM conversations {OF_BO}",
-            "conversation SMbo1 is unfinished and has no row among conversations",
-        ),
-        (
-            "UPDATE conversations SET conversation_id = 'SMold1', state = 'ASK_REVIEW',"
-            " product_name = 'Zanzibar cup', user_name = '', position = 2",
-            "conversation SMold1 has a row, but its contact has written another",
-        ),
-        (
-            NEW_ROW.format(ANA, "SMana1"),
-            "conversation SMana1 has a row among conversations that is not the log's end",
-        ),
-        (NEW_ROW.format("+1", "SMnew"), "conversation SMnew has a row and no messages in the log"),
-        (
-            "INSERT INTO conversations SELECT '+1', conversation_id, state, product_name,"
-            " user_name, position, updated_at FROM conversations",
-            "a row of conversation SMbo1 is there more than once",
-        ),
-        (
-            f"INSERT INTO conversations SELECT '{ANA}', 'SMana1', 'START', '', '', 5, received_at"
-            " FROM messages WHERE message_sid = 'SMana5'",
-            "conversation SMana1 is finished, and has a row among conversations",
-        ),
-        # whatever it takes
-        (f"UPDATE messages SET conversation_id = '' {OF_ANA}", "conversation  was not opened by"),
-        ("UPDATE reviews SET status = 'tampered'", "review 1 has a status that there is not"),
-        (
-            NEW_REVIEW.format("legacy-2"),
-            "review 2 is called an earlier program's, and is newer than ours",
-        ),
-        (
-            "UPDATE messages SET rules = 0, reply = 'tampered' WHERE message_sid = 'SMana2'",
-            "conversation SMana1 has a reply to SMana2 by rules that this program does not know",
-        ),
-        (
-            "UPDATE messages SET rules = 99 WHERE message_sid = 'SMana2'",
-            "conversation SMana1 has a reply to SMana2 by rules that this program does not know",
-        ),
-        (
-            "UPDATE messages SET received_at = '2026-01-01 00:00:00.000000'"
-            " WHERE message_sid = 'SMana3'",
-            "conversation SMana1 has messages that are older than those before them",
-        ),
-        (
-            "UPDATE messages SET received_at = '2126-01-01 00:00:00.000000'"
-            " WHERE message_sid = 'SMold2'",
-            "conversation SMold1 went on when its contact had begun another",
-        ),
-        # values that can't be read
-        ("UPDATE messages SET body = x'00ff' WHERE message_sid = 'SMana5'", UNREADABLE),
-        ("UPDATE messages SET media = '[1,' WHERE message_sid = 'SMana5'", UNREADABLE),
-        ("UPDATE messages SET received_at = 5 WHERE message_sid = 'SMana5'", UNREADABLE),
-        ("UPDATE reviews SET created_at = 'tampered'", UNREADABLE),
-        (
-            "UPDATE messages SET received_at = 'tampered' WHERE message_sid = 'SMbo3'",
-            "what conversations have to do with each other can't be read: ValueError",
-        ),
-    ],
+    ("sql", "problem"), [(sql, problem) for problem, each in TAMPERING.items() for sql in each]
 )
 def test_what_was_changed_behind_the_program_is_found(
     played_on_sqlite: Database, sql: str, problem: str
 ) -> None:
     run_sql(played_on_sqlite, sql)
     problems = look(played_on_sqlite).problems
-    assert [found for found in problems if found.startswith(problem)], problems
+    assert problem in problems
     assert not [words for words in PRIVATE if words in "\n".join(problems)]
 
 
 def test_it_is_found_on_both_databases(played: Database) -> None:
-    run_sql(played, "UPDATE messages SET finished = (position = 2)")
     run_sql(
         played,
-        "UPDATE reviews SET created_at = updated_at - interval '1 microsecond'"
-        if not played.is_sqlite
-        else "UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000'",
+        message("SMana4", "state = 'START'"),
+        message("SMbo3", "turn = 8"),
+        message("SMold2", "turn = 6, received_at = (SELECT max(received_at) FROM messages)"),
+        message("SMbo1", "received_at = '2026-01-01 23:00:00.000000'"),
+        "UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000', status = 'x'",
     )
-    run_sql(played, f"DELETE FROM conversations {OF_BO}")
-    problems = look(played).problems
-    assert DIFFERS in problems
-    assert "conversation SMbo1 is unfinished and has no row among conversations" in problems
-    assert len([problem for problem in problems if "finishes at another message" in problem]) == 4
+    assert sorted(look(played).problems) == [
+        OF_ANOTHER,
+        NO_END.format("SMana1", "SMana4"),
+        TOO_EARLY,
+        "conversation SMbo1 has turn 3, after a gap in its contact's turns",
+        "conversation SMbo1 has turn 8, after a gap in its contact's turns",
+        "conversation SMbo1 went on after it was over",
+        "conversation SMbo1 went on when its contact had begun another",
+        "conversation SMold1 has turn 6, after a gap in its contact's turns",
+        "conversation SMold1 went on when its contact had begun another",
+        "review 1 has a status that does not exist",
+    ]
 
 
-def test_rows_are_not_missed_where_memory_kept_the_conversations(played: Database) -> None:
-    run_sql(played, "DELETE FROM conversations")
+def test_pauses_are_checked_only_where_it_is_asked_for(played: Database) -> None:
+    run_sql(played, message("SMbo1", "received_at = '2026-01-01 23:00:00.000000'"))
     assert check(played).problems == []
 
 
-def test_a_row_is_not_missed_once_the_conversation_is_over(played: Database) -> None:
-    run_sql(played, "DELETE FROM conversations")
-    assert check(played, kept_since=utc_now()).problems == []
+INSTANT = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("pause", "may_go_on", "may_begin"),
+    [
+        (TTL + GRACE + INSTANT, False, True),
+        (TTL + GRACE, True, True),
+        (TTL - GRACE, True, True),
+        (TTL - GRACE - INSTANT, True, False),
+        (timedelta(), True, False),
+        (GRACE - MAX_AHEAD + INSTANT, True, False),
+        (GRACE - MAX_AHEAD, True, True),
+        (-GRACE - MAX_AHEAD, True, True),
+        (-GRACE - MAX_AHEAD - INSTANT, False, True),
+    ],
+)
+def test_a_minute_is_forgiven_around_the_idle_time(
+    played: Database, pause: timedelta, may_go_on: bool, may_begin: bool
+) -> None:
+    make_old(played, BO)
+    message_sid, new = LoggedMessage.message_sid, {"received_at": LONG_AGO + pause}
+    with played.write() as connection:
+        of_smbo1 = message_sid.like("SMbo%")
+        connection.execute(sa.update(LoggedMessage).where(of_smbo1).values(new))
+    assert look(played).problems == ([] if may_begin else [TOO_EARLY])
+    make_old(played, BO)
+    with played.write() as connection:
+        connection.execute(sa.update(LoggedMessage).where(message_sid == "SMbo3").values(new))
+    too_late = "conversation SMbo1 went on after it was over"
+    assert (too_late in look(played).problems) is not may_go_on
 
 
 ERASE = (
-    "UPDATE messages SET body = '', reply = '', media = '[]', erased_at = received_at",
-    "DELETE FROM conversations",
+    "UPDATE messages SET body = '', reply = '', media = '[]', answers = '{}', context = '{}',"
+    " erased_at = received_at"
 )
+FACTS_NOT_KEPT = "UPDATE messages SET outcome = 'erased', state = 'START'"
 
 
-def test_a_review_may_outlive_its_erased_words_or_go_with_them(played: Database) -> None:
-    for sql in (*ERASE, "DELETE FROM reviews"):
-        run_sql(played, sql)
-        assert sql == ERASE[0] or look(played).problems == []
+@pytest.mark.parametrize("sql", [ERASE, f"{ERASE}, outcome = 'erased', state = 'START'"])
+def test_a_review_may_outlive_its_erased_words_or_go_with_them(played: Database, sql: str) -> None:
+    run_sql(played, sql)
+    assert look(played).problems == []
+    run_sql(played, "DELETE FROM reviews")
+    assert look(played).problems == []
 
 
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("UPDATE messages SET erased_at = NULL WHERE message_sid = 'SMana5'", "is erased in part"),
+        (f"UPDATE messages SET erased_at = NULL {OF_ANA} AND position < 5", "is erased in part"),
         (f"UPDATE messages SET body = 'x' {OF_ANA}", "is marked as erased and has words"),
-        (f"UPDATE messages SET finished = 0 {OF_ANA}", "is unfinished, and has review 1"),
+        (f"UPDATE messages SET reply = 'x' {OF_ANA}", "is marked as erased and has words"),
+        (f"UPDATE messages SET media = '[1]' {OF_ANA}", "is marked as erased and has words"),
+        (answers("SMana3", '{"a": "x"}'), "is marked as erased and has words"),
+        (f"UPDATE messages SET context = '[1]' {OF_ANA}", "is marked as erased and has words"),
+        (message("SMana5", "outcome = 'answered'"), "is unfinished, and has review 1"),
         ("DELETE FROM messages WHERE message_sid = 'SMana2'", "has a gap in its messages"),
+        ("DELETE FROM messages WHERE message_sid = 'SMana1'", "does not begin at position 1"),
+        (message("SMana1", "message_sid = 'SM1'"), "was not opened by the message it is named"),
+        (message("SMana1", "outcome = 'erased', message_sid = 'SM1'"), "was not opened by the me"),
         (f"UPDATE reviews SET contact_number = '{BO}'", "has a review 1 of another contact or"),
         ("UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000'", "has a review 1 of an"),
-        ("UPDATE reviews SET search_text = ''", "review 1 is not found by a search for its words"),
+        (
+            f"{FACTS_NOT_KEPT}; UPDATE reviews SET created_at = '2026-01-01 00:00:00.000000'",
+            "has a review 1 of another contact or time",
+        ),
     ],
 )
 def test_of_an_erased_conversation_what_is_left_must_be_right(
     played_on_sqlite: Database, sql: str, problem: str
 ) -> None:
-    for statement in (*ERASE, sql):
-        run_sql(played_on_sqlite, statement)
-    [found] = look(played_on_sqlite).problems
-    assert found.removeprefix("conversation SMana1 ").startswith(problem)
-
-
-def test_a_row_of_an_erased_conversation_is_found(played: Database) -> None:
-    run_sql(played, ERASE[0])
-    assert look(played).problems == [
-        "conversation SMbo1 is erased and has a row among conversations"
-    ]
-
-
-def test_replies_under_other_rules_are_not_judged_by_todays(
-    played: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("replayed.RULES_VERSION", 2)
-    run_sql(played, "UPDATE messages SET reply = 'as it was worded once'")
-    assert look(played).problems == []
-    run_sql(played, "UPDATE messages SET body = 'tampered' WHERE message_sid = 'SMana5'")
-    assert look(played).problems == [DIFFERS]
-
-
-def test_a_log_of_many_conversations_is_read_whole(played: Database) -> None:
-    copy = (
-        "INSERT INTO messages SELECT 'SM' || n || message_sid, contact_number, 'SM' || n ||"
-        " conversation_id, position, body, media, reply, finished, rules, received_at, erased_at"
-        " FROM messages, numbers WHERE conversation_id = 'SMold1'"
-    )
-    numbers = (
-        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 600) "
-    )
-    run_sql(played, copy.replace("INSERT INTO messages ", f"INSERT INTO messages {numbers}"))
-    findings = check(played)
-    assert (findings.conversations, findings.problems) == (603, [])
-    run_sql(played, "UPDATE messages SET reply = '' WHERE message_sid = 'SM599SMold1'")
-    assert len(check(played).problems) == 1
-
-
-def check_data(database_url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    settings = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "database"}
-    return run_command(checker.main, *options, **settings)
-
-
-def test_the_command_says_whether_all_is_well(played: Database, database_url: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "checker"],
-        cwd=ROOT,
-        env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stdout) == (0, "")
-    checked, counts = result.stderr.splitlines()
-    assert checked == f"Checked {database_url}"
-    assert counts == "Messages: 10, conversations: 3, reviews: 1. Problems: none."
-    run_sql(played, f"DELETE FROM conversations {OF_BO}")
-    assert check_data(database_url).returncode == 0
-    result = check_data(database_url, "--strict")
-    assert result.returncode == 1
-    assert result.stdout == (
-        "conversation SMbo1 is unfinished and has no row among conversations\n"
-    )
-    assert result.stderr.endswith("Problems: 1.\n")
-
-
-def test_a_key_that_is_gone_is_found(database: Database) -> None:
-    if database.is_sqlite:  # where it can only be left out when a table is made
-        run_ddl(database, "CREATE TABLE kept AS SELECT * FROM messages", "DROP TABLE messages")
-        run_ddl(database, "ALTER TABLE kept RENAME TO messages")
-    else:
-        for key in ("pk_messages", "uq_messages_conversation_id_position"):
-            run_ddl(database, f"ALTER TABLE messages DROP CONSTRAINT {key}")
-    assert [*foundations.problems(database)] == [
-        "the table messages has no unique key (message_sid)",
-        "the table messages has no unique key (conversation_id, position)",
-    ]
-
-
-def test_an_index_that_differs_from_its_table_is_found(played_on_sqlite: Database) -> None:
-    assert [*foundations.problems(played_on_sqlite)] == []
-    played_on_sqlite.close()
-    file = played_on_sqlite.file
-    assert file is not None
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    set_apart(file, b"SMana5")
-    result = check_data(f"sqlite:///{file}")
-    assert result.returncode == 1
-    assert all(line.startswith("the file is damaged: ") for line in result.stdout.splitlines())
-    assert not result.stderr.endswith("Problems: none.\n")
+    run_sql(played_on_sqlite, ERASE, *sql.split("; "))
+    problems = look(played_on_sqlite).problems
+    assert [p for p in problems if p.startswith(f"conversation SMana1 {problem}")], problems
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://postgres:p4ssw0rd@127.0.0.1:1/x", "sqlite:////no/where.db"]
+    "statements",
+    [
+        # made from a conversation whose beginning is not in the log
+        [
+            "UPDATE messages SET position = position + 3 WHERE conversation_id = 'SMbo1'",
+            message("SMbo1", "outcome = 'migrated', message_sid = 'migrated-SMbo1'"),
+        ],
+        # in part erased, with other facts than before, after a pause
+        [
+            f"{ERASE} {OF_ANA} AND position < 3",
+            message("SMana3", "outcome = 'migrated', received_at = '2025-01-01 00:00:00.000000'"),
+        ],
+        [f"{ERASE} {OF_ANA} AND position < 3", message("SMana1", "outcome = 'migrated'")],
+        [f"{ERASE} {OF_ANA} AND position > 3", message("SMana1", "outcome = 'migrated'")],
+        # begun within the idle time of another
+        [message("SMbo1", "outcome = 'migrated', received_at = '2026-01-01 01:00:00.000000'")]
+        + [message(f"SMbo{n}", "received_at = '2026-01-01 01:00:00.000000'") for n in (2, 3)],
+    ],
 )
-def test_the_command_says_in_a_sentence_that_the_database_is_away(url: str) -> None:
-    result = check_data(url)
-    assert (result.returncode, result.stdout) == (1, "")
-    [sentence] = result.stderr.splitlines()
-    assert "can't be read: OperationalError" in sentence
-    assert "p4ssw0rd" not in sentence
+def test_a_migrated_message_is_compared_with_nothing_before_it(
+    played: Database, statements: list[str]
+) -> None:
+    run_sql(played, *statements)
+    assert look(played).problems == []
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    result = check_data(f"sqlite:///{tmp_path / 'none.db'}")
-    assert result.returncode == 1
-    assert "unable to open database file" in result.stderr
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("erased", ["SMold1", "SMbo1"])
+def test_pauses_beside_erased_words_are_not_checked(played: Database, erased: str) -> None:
+    make_old(played, BO)
+    run_sql(played, f"{ERASE} WHERE conversation_id = '{erased}'")
+    assert look(played).problems == []
 
 
-def test_a_database_without_our_tables_is_left_as_it_is(tmp_path: Path) -> None:
-    file = tmp_path / "empty.db"
-    file.touch()
-    result = check_data(f"sqlite:///{file}")
-    assert result.returncode == 1
-    assert "has schema None, this program checks 0002" in result.stderr
-    assert file.stat().st_size == 0
+def test_what_was_erased_by_the_program_is_right(client: TestClient, played: Database) -> None:
+    make_old(played, ANA)
+    assert Retention(played, TTL, TTL).erase_some() == 7
+    assert look(played).problems == []
+    for again in ("SMmore", "SMlast"):
+        say(client, BO, again, "Hi", "Zanzibar")
+        assert forget_contact(played, BO, "key") is not None
+        assert look(played).problems == []
+    assert erase_review(played, 1)
+    assert look(played).problems == []
 
 
-def test_the_command_names_unsafe_settings(sqlite_url: str) -> None:
-    result = check_data(sqlite_url.replace("sqlite", "mysql"))
-    assert result.returncode == 1
-    assert "DATABASE_URL must begin with" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_a_log_of_many_conversations_is_read_whole(played: Database) -> None:
+    run_sql(
+        played,
+        "INSERT INTO messages WITH RECURSIVE numbers(n) AS"
+        " (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 600)"
+        " SELECT 'SM' || n || message_sid, contact_number || '-' || n, turn,"
+        " 'SM' || n || conversation_id, position, body, media, reply, outcome, state, answers,"
+        " context, settings_version, received_at, erased_at"
+        " FROM messages, numbers WHERE conversation_id = 'SMold1'",
+    )
+    findings = look(played)
+    assert (findings.conversations, findings.problems) == (603, [])
+    run_sql(played, message("SM599SMold1", "state = 'START'"))
+    assert len(look(played).problems) == 1
+
+
+def test_a_database_that_fails_is_no_problem_of_its_data(played_on_sqlite: Database) -> None:
+    with played_on_sqlite.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE reviews DROP COLUMN status")
+    with pytest.raises(OperationalError):
+        look(played_on_sqlite)

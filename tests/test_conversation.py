@@ -2,22 +2,43 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 import conversation
-from conversation import Conversation, Message, State, is_blank, replay, take_turn
+from conversation import (
+    Answers,
+    LogEnd,
+    Message,
+    Outcome,
+    Situation,
+    State,
+    Turn,
+    is_blank,
+    replay,
+    take_turn,
+)
 
 QUESTIONS = {
     State.ASK_NAME: "Which product is this review for?",
     State.ASK_REVIEW: "What's your name?",
     State.FINISH: "Please send your review for iPhone 15.",
 }
-AT = {
-    State.ASK_NAME: Conversation("SM1", State.ASK_NAME, position=1),
-    State.ASK_REVIEW: Conversation("SM1", State.ASK_REVIEW, "iPhone 15", position=2),
-    State.FINISH: Conversation("SM1", State.FINISH, "iPhone 15", "Sarah", position=3),
+SO_FAR: dict[str, Answers] = {
+    State.ASK_NAME: {},
+    State.ASK_REVIEW: {"product": "iPhone 15"},
+    State.FINISH: {"product": "iPhone 15", "name": "Sarah"},
 }
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TTL = timedelta(hours=24)
+
+
+def at(state: str, received_at: datetime = NOW, *, is_erased: bool = False) -> Situation:
+    """Make the situation of a contact whose fifth message led to this state."""
+    answers = SO_FAR.get(state, {})
+    end = LogEnd("SM5", 5, "SM3", 3, state, answers, received_at, is_erased)
+    return Situation(NOW, TTL, end)
 
 
 def message(text: str, sid: str = "SM9") -> Message:
@@ -35,28 +56,23 @@ def table() -> list[tuple[str, str, str]]:
 def test_the_table_in_the_docstring_is_what_happens() -> None:
     rows = table()
     assert [state for state, _, _ in rows] == list(State)
-    under_way = None
-    for (state, reply, then), heard in zip(
-        rows, ["hello", "iPhone 15", "Sarah", "Lovely."], strict=True
-    ):
-        assert (under_way.state if under_way else State.START) == state
-        turn = take_turn(under_way, message(heard))
+    turns = replay(map(message, ["hello", "iPhone 15", "Sarah", "Lovely."]))
+    for (_, reply, then), turn in zip(rows, turns, strict=True):
         assert turn.reply == reply.replace("{product}", "iPhone 15").replace("{name}", "Sarah")
-        assert turn.conversation.state == then
-        under_way = turn.conversation
+        assert turn.state == then
 
 
 def test_a_finished_conversation_makes_one_review_of_what_was_typed() -> None:
     texts = ["hi", "  Sofa cover {product} %s", "O'Brien", "Nice\nbut *small*"]
     turns = replay(message(text, f"SM{n}") for n, text in enumerate(texts))
-    assert [turn.review for turn in turns[:-1]] == [None] * 3
-    assert turns[-1].review == conversation.FinishedReview(texts[2], texts[1], texts[3])
-    assert [turn.conversation.position for turn in turns] == [1, 2, 3, 4]
-    assert {turn.conversation.id for turn in turns} == {"SM0"}
+    assert [turn.is_finished for turn in turns] == [False, False, False, True]
+    assert turns[-1].answers == {"product": texts[1], "name": texts[2], "review": texts[3]}
+    assert [turn.number for turn in turns] == [turn.position for turn in turns] == [1, 2, 3, 4]
+    assert {turn.conversation_id for turn in turns} == {"SM0"}
     assert turns[-1].reply.startswith("Thanks O'Brien -- your review for   Sofa cover {product} %s")
 
 
-@pytest.mark.parametrize("state", AT)
+@pytest.mark.parametrize("state", SO_FAR)
 @pytest.mark.parametrize(
     "nothing",
     ["", " ", "\n\t ", "\u200b\u200d\ufeff", "\u2800", "\u3164\u115f\u1160\uffa0", "\u202e\x85"],
@@ -64,18 +80,17 @@ def test_a_finished_conversation_makes_one_review_of_what_was_typed() -> None:
 def test_a_message_without_text_keeps_the_state_and_is_asked_for_again(
     state: State, nothing: str
 ) -> None:
-    turn = take_turn(AT[state], message(nothing))
-    assert turn.reply == f"Sorry, I can only read text. {QUESTIONS[state]}"
-    assert turn.conversation == replace(AT[state], position=AT[state].position + 1)
-    assert turn.review is None
+    reply = f"Sorry, I can only read text. {QUESTIONS[state]}"
+    turn = take_turn(at(state), message(nothing))
+    assert turn == Turn(6, "SM3", 4, Outcome.ASKED_AGAIN, state, SO_FAR[state], reply)
 
 
 @pytest.mark.parametrize(("state", "limit"), conversation.MOST_CHARACTERS.items())
 def test_a_text_over_the_limit_is_asked_for_again(state: State, limit: int) -> None:
-    turn = take_turn(AT[state], message("😊" * (limit + 1)))
+    turn = take_turn(at(state), message("😊" * (limit + 1)))
     assert turn.reply == f"Sorry, that is longer than {limit:,} characters. {QUESTIONS[state]}"
-    assert turn.conversation.state is state
-    assert take_turn(AT[state], message("😊" * limit)).conversation.state is not state
+    assert (turn.outcome, turn.state, turn.answers) == ("asked_again", state, SO_FAR[state])
+    assert take_turn(at(state), message("😊" * limit)).state != state
 
 
 def test_the_limits_are_150_150_and_8000() -> None:
@@ -83,23 +98,41 @@ def test_the_limits_are_150_150_and_8000() -> None:
     assert conversation.TOO_LONG.format(limit=8000).endswith("longer than 8,000 characters.")
 
 
+OPENED = Turn(
+    6, "SM9", 1, Outcome.OPENED, State.ASK_NAME, {}, "Hi! Which product is this review for?"
+)
+
+
 @pytest.mark.parametrize("text", ["", "a photo's caption", "x" * 9000])
 def test_anything_opens_a_conversation(text: str) -> None:
-    turn = take_turn(None, message(text, "SM7"))
-    assert turn.conversation == Conversation("SM7", State.ASK_NAME, position=1)
-    assert turn.reply == "Hi! Which product is this review for?"
+    assert take_turn(Situation(NOW, TTL), message(text)) == replace(OPENED, number=1)
+    assert take_turn(at(State.START), message(text)) == OPENED
 
 
-def test_a_finished_conversation_is_followed_by_a_new_one() -> None:
-    finished = take_turn(AT[State.FINISH], message("Lovely.")).conversation
-    assert finished.state is State.START
-    assert take_turn(finished, message("hi", "SM8")).conversation.id == "SM8"
+@pytest.mark.parametrize(
+    "situation",
+    [
+        at(State.ASK_NAME, NOW - TTL - timedelta(microseconds=1)),
+        at(State.ASK_NAME, NOW + timedelta(days=1, microseconds=1)),
+        at(State.ASK_NAME, is_erased=True),
+        at("ASK_STARS"),
+    ],
+    ids=["idle", "dated ahead by a wrong clock", "erased", "in a state of a newer program"],
+)
+def test_what_is_over_is_followed_by_a_new_conversation(situation: Situation) -> None:
+    assert take_turn(situation, message("iPhone 15")) == OPENED
+
+
+@pytest.mark.parametrize("received_at", [NOW - TTL, NOW + timedelta(days=1)])
+def test_what_is_not_idle_goes_on(received_at: datetime) -> None:
+    turn = take_turn(at(State.ASK_NAME, received_at), message("iPhone 15"))
+    assert (turn.outcome, turn.conversation_id, turn.position) == ("answered", "SM3", 4)
 
 
 def test_every_reply_fits_1600_bytes_whatever_is_echoed() -> None:
     widest = "\U0010ffff" * 150
     turns = replay(message(text) for text in ["hi", widest, widest, "x" * 8001, "", "fine"])
-    assert turns[-1].review is not None
+    assert turns[-1].is_finished
     assert max(len(turn.reply.encode()) for turn in turns) < 1600
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from database import Database, utc_now
-from models import Review, UnfinishedConversation
+from models import Review
 from reviews import search_text
 from simulator import Answer, Simulator, message_form, new_sid, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
@@ -154,20 +154,6 @@ def test_late_status_callbacks_of_an_erased_review_reach_no_other(
     for callback in (callbacks[0], "/twilio-status-callback"):
         assert twilio.report(callback, ANA, sid, "delivered").status_code == 204
     assert [(item["id"], item["status"]) for item in listed(production)] == [(2, "pending")]
-
-
-def test_a_row_that_another_store_left_behind_goes_with_its_review(local: TestClient) -> None:
-    finish(local, ANA, *WORDS)
-    columns = ("contact_number", "conversation_id", "state", "product_name", "user_name")
-    with database_of(local).write() as connection:
-        [conversation_id] = connection.scalars(sa.select(Review.conversation_id))
-        row = dict(zip(columns, (ANA, conversation_id, "FINISH", *WORDS[:2]), strict=True))
-        connection.execute(
-            sa.insert(UnfinishedConversation).values(**row, position=3, updated_at=utc_now())
-        )
-    assert erase(local, 1) == 204
-    assert traces(database_of(local), *WORDS) == []
-    insist_on_order(local)
 
 
 def test_a_review_from_before_the_log_is_erased_too(local: TestClient) -> None:

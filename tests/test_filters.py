@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import reviews
-from conversation import FinishedReview
+from conversation import Message, Outcome, State, Turn
 from database import Database
 from tests.conftest import database_of
 from tests.test_reviews_api import NOON, ids
@@ -30,9 +30,10 @@ def record(
 ) -> int:
     """Record a review as the bot and a status callback do; return its id."""
     conversation_id = uuid.uuid4().hex
-    review = FinishedReview(user_name=name, product_name=product, product_review=text)
+    answers = {"product": product, "name": name, "review": text}
+    turn = Turn(4, conversation_id, 4, Outcome.FINISHED, State.START, answers, "")
     with database.write() as connection:
-        reviews.save(connection, [(conversation_id, contact, review, at)])
+        reviews.save(connection, [(Message(conversation_id, contact, text), turn, at)])
         number = reviews.find_confirmed(connection, conversation_id, None)
         assert number is not None
         if status is not None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
@@ -21,9 +21,8 @@ import live
 import login
 import models
 from settings import Settings, SettingsError
-from simulator import Customer, Simulator
-from tests.conftest import MakeClient, make_app
-from tests.databases import Valkey
+from simulator import Customer
+from tests.conftest import MakeClient
 from tests.servers import ROOT, free_port
 
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
@@ -298,27 +297,6 @@ def test_the_table_of_filters_is_that_of_the_app(client: TestClient) -> None:
     for endpoint in ("/api/reviews", "/api/reviews.csv", "/api/stats"):
         taken = [each["name"] for each in described(client)[f"GET {endpoint}"]["parameters"]]
         assert [name for name in taken if name not in {"limit", "cursor"}] == named
-
-
-def test_the_table_of_stores_says_what_survives_a_restart(
-    sqlite_url: str, request: pytest.FixtureRequest
-) -> None:
-    chapter = README.partition("**Which store?**")[2].partition("\n### ")[0]
-    [[_, *stores], *rows] = table(chapter, "")
-    known = get_args(Settings.model_fields["conversation_store"].annotation)
-    assert sorted(stores) == sorted(known)
-    [verdicts] = [row[1:] for row in rows if row[0].endswith("survives a restart")]
-    for store, verdict in zip(stores, verdicts, strict=True):
-        settings: dict[str, Any] = {"database_url": sqlite_url, "conversation_store": store}
-        if store == "redis":
-            valkey: Valkey = request.getfixturevalue("valkey")
-            settings["redis_url"] = valkey.url
-        replies = []
-        for text in ("Hi", "iPhone 15"):
-            with TestClient(make_app(**settings)) as client:
-                replies.append(Customer(Simulator(client), f"+1555 {store}").says(text))
-        begun_anew = replies[1] == replies[0] == conversation.GREETING
-        assert verdict == ("no: the next message begins a new one" if begun_anew else "yes")
 
 
 def test_every_table_is_named_with_all_its_columns() -> None:

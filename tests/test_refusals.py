@@ -187,7 +187,7 @@ def test_a_sid_has_64_characters_at_most(
     assert post(production, "/webhook", urlencode(form)).status_code == 400
 
 
-@pytest.mark.parametrize("sid", ["legacy-2", "end-1", "proof-1"])
+@pytest.mark.parametrize("sid", ["legacy-2", "migrated-1", "proof-1"])
 def test_a_sid_like_the_names_that_we_give_is_refused(client: TestClient, sid: str) -> None:
     form = message_form(CONTACT, "hi", MessageSid=sid)
     assert client.post("/webhook", data=form).status_code == 400

@@ -43,16 +43,6 @@ def test_unsafe_settings_end_the_server_with_a_sentence(tmp_path: Path, workers:
     assert 'File "' not in log
 
 
-def test_two_workers_with_conversations_in_memory_end_with_a_sentence(
-    database_url: str, tmp_path: Path
-) -> None:
-    settings = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "memory"}
-    _, log = end_of(Uvicorn(tmp_path / "log", 2, **settings))
-    assert "CONVERSATION_STORE=memory keeps conversations inside one process" in log
-    assert "Traceback" not in log
-    assert 'File "' not in log
-
-
 def test_a_newer_schema_ends_the_server_with_a_sentence(sqlite_url: str, tmp_path: Path) -> None:
     database = open_database(sqlite_url)
     with database.write() as connection:

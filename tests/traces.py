@@ -10,11 +10,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from checker import check
-from database import Database, utc_now
+from database import Database
 from models import LoggedMessage
-from services import Services
 from simulator import message_form, photo_form, read_twiml
-from stores import DatabaseStore
 from tests.conftest import database_of
 
 ANA, BEN = "+15559876543", "US.13491208655302741918"
@@ -78,12 +76,5 @@ def _bytes_on_disk(file: Path) -> bytes:
 
 
 def insist_on_order(client: TestClient) -> None:
-    """Have the checker look, also at the rows of the database store where that is the store."""
-    kept = isinstance(_services_of(client).store, DatabaseStore)
-    assert check(database_of(client), utc_now() - TTL if kept else None).problems == []
-
-
-def _services_of(client: TestClient) -> Services:
-    app: Any = client.app
-    services: Services = app.state.services
-    return services
+    """Have the checker look."""
+    assert check(database_of(client)).problems == []

@@ -9,11 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 from sqlalchemy import RowMapping
 
-from models import BigInt, UtcDateTime
-from schema import CannotStart
-from whatsapp import contact_of
+from migrations.frozen import BigInt, UtcDateTime, contact_of
 
 revision = "0001"
 down_revision = None
@@ -56,7 +55,7 @@ def insist_on_seven(columns: set[str]) -> None:
     }
     if columns != seven:
         odd = ", ".join(sorted(columns ^ seven))
-        raise CannotStart(
+        raise CommandError(
             "The database has a table reviews of another program, with other columns than the seven"
             f" we know ({odd}). Rename that table, or use another database."
         )

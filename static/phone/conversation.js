@@ -51,7 +51,7 @@ export class Conversation {
     this.chat.customerSays({ kind, text }, { at }).tick("taken");
     const bubble = this.chat.botSays(row.reply, { at });
     const review = reviews.find(({ conversation_id: id }) => id === row.conversation_id);
-    if (row.finished && review) bubble.tick(review.status);
+    if (row.outcome === "finished" && review) bubble.tick(review.status);
   }
 
   /** Do one thing after another: rows are shown in the order in which they changed. */

@@ -1,6 +1,6 @@
 // What the tables hold of a contact, held against what the phone has been told.
 
-export const KEYS = { messages: "message_sid", reviews: "id", conversations: "conversation_id" };
+export const KEYS = { messages: "message_sid", reviews: "id" };
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
@@ -29,9 +29,8 @@ function describe(table, row) {
   if (table === "reviews") {
     return `${row.id} “${row.product_name}” by ${row.user_name}, ${row.status}`;
   }
-  if (table === "conversations") return `${short(row.conversation_id)} at ${row.state}`;
   const media = row.media.length ? `[${row.media[0].type}]` : "";
-  return `${short(row.message_sid)} position ${row.position} “${row.body}”${media}`;
+  return `${short(row.message_sid)} turn ${row.turn}, ${row.outcome} “${row.body}”${media}`;
 }
 
 function difference(was, row) {
@@ -98,7 +97,7 @@ export class Ledger {
       if (this.refused.has(row.message_sid)) {
         problems.push(`${short(row.message_sid)} was refused and is in the log`);
       }
-      if (!row.finished || row.erased_at) continue;
+      if (row.outcome !== "finished" || row.erased_at) continue;
       const made = reviews.filter((review) => review.conversation_id === row.conversation_id);
       if (made.length !== 1) {
         problems.push(`${short(row.conversation_id)} made ${count(made.length, "review")}`);

@@ -4,10 +4,10 @@ import { element } from "./element.js";
 import { KEYS, count } from "./ledger.js";
 
 /** Show the counts before and now, the verdict, and the rows themselves. */
-export function showLedger(ledger, { verdict, counts, rows, store }) {
+export function showLedger(ledger, { verdict, counts, rows }) {
   const { messages, reviews } = ledger.now.tables;
   const problems = ledger.check();
-  const finished = messages.filter((row) => row.finished).length;
+  const finished = messages.filter((row) => row.outcome === "finished").length;
   verdict.className = `verdict ${problems.length ? "bad" : "good"}`;
   const forgotten = ledger.isForgotten
     ? "What was said before is gone: this contact was forgotten, or the log was lost. "
@@ -17,14 +17,13 @@ export function showLedger(ledger, { verdict, counts, rows, store }) {
     : `${forgotten}Nothing lost, nothing doubled: ${count(messages.length, "message")} in the log, each ` +
       `once; ${count(finished, "finished conversation")}, ${count(reviews.length, "review")}. ` +
       `${count(ledger.deliveries, "delivery", "deliveries")} since this page was opened.`;
-  counts.replaceChildren(...Object.keys(KEYS).map((table) => countRow(ledger, table, store)));
+  counts.replaceChildren(...Object.keys(KEYS).map((table) => countRow(ledger, table)));
   rows.replaceChildren(...Object.entries(ledger.now.tables).map((each) => rowTable(...each)));
 }
 
-function countRow(ledger, table, store) {
+function countRow(ledger, table) {
   const [was, is] = [ledger.before.tables[table].length, ledger.now.tables[table].length];
   const change = is - was;
-  const isElsewhere = table === "conversations" && store !== "database";
   const sign = change > 0 ? `+${change}` : change < 0 ? `−${-change}` : "none";
   return element(
     "tr",
@@ -32,7 +31,7 @@ function countRow(ledger, table, store) {
     element("th", { scope: "row" }, element("code", {}, table)),
     element("td", {}, String(was)),
     element("td", {}, String(is)),
-    element("td", { class: change ? "moved" : "quiet" }, isElsewhere ? `kept in ${store}` : sign),
+    element("td", { class: change ? "moved" : "quiet" }, sign),
   );
 }
 

@@ -25,18 +25,23 @@ MUTANTS = [
     Mutant(
         "no message is looked up in the log",
         "recorder.py",
-        "known = message_log.find_replies(held.connection, [e.message.sid for e in entries])",
+        "known = message_log.find_replies(connection, [e.message.sid for e in entries])",
         "known: dict[str, LoggedReply] = {}",
         sign="UNIQUE constraint failed: messages.message_sid",
     ),
     Mutant(
         "messages are logged after COMMIT, in a transaction of their own",
         "recorder.py",
-        "        self._room.answer(answers)\n",
-        "        with self._store._database.write() as connection:  # type: ignore[attr-defined]\n"
-        "            message_log.append(connection, taken)\n"
-        "        self._room.answer(answers)\n",
-        also=(("        message_log.append(held.connection, taken)\n", ""),),
+        "        message_log.append(connection, taken)\n",
+        "",
+        also=(
+            (
+                "        self._room.answer(answers)\n",
+                "        with self._database.write() as connection:\n"
+                "            message_log.append(connection, taken)\n"
+                "        self._room.answer(answers)\n",
+            ),
+        ),
         sign="conversation SM",
     ),
     Mutant(
@@ -50,23 +55,14 @@ MUTANTS = [
     Mutant(
         "a repeat's reply is made again",
         "recorder.py",
-        "return Reply(logged.reply, logged.conversation_id if logged.finished else None)",
-        "return Reply(take_turn(None, message).reply)",
+        "return Reply(logged.reply, logged.conversation_id if logged.is_finished else None)",
+        "return Reply(take_turn(Situation(self._clock(), self._idle_after), message).reply)",
         sign="other words than the log has",
-    ),
-    Mutant(
-        "a repeat does not ask the log where its contact stands",
-        "recorder.py",
-        "_reconcile(held, {entry.message.contact for entry in repeats})",
-        "_reconcile(held, set())",
-        "tests/writer tests/test_repeats.py",
-        sign="test_a_commit_whose_answer_was_lost_is_found_in_the_log",
     ),
     Mutant(
         "replies leave before COMMIT",
         "recorder.py",
-        "                self._take_turns(held, fresh, answers, taken)\n",
-        "                self._take_turns(held, fresh, answers, taken)\n"
+        "                self._room.claim(answers)\n",
         "                self._room.claim(answers)\n"
         "                self._room.answer(answers)\n"
         "                answers = {}\n",
@@ -132,87 +128,131 @@ MUTANTS = [
         sign="was answered with the apology and is in the log",
     ),
     Mutant(
-        "where contacts stand is read before they are held",
-        "stores.py",
-        """        with self._database.write() as connection:
-            ours = _try_locks(self._database, connection, contacts)
-            now = self._clock()
-            idle_since = now - self._ttl
-            stood = _read(connection, ours, idle_since)
+        "where contacts stand is read before they are locked",
+        "recorder.py",
+        """        try:
+            with self._database.write() as connection:
+                locked =""",
+        """        with self._database.read() as early:
+            stood = contact_state.find_ends(early, contacts, {})
+        try:
+            with self._database.write() as connection:
+                locked =""",
+        also=(
+            (
+                "ends = contact_state.find_ends(connection, writing, cached)",
+                "ends = {c: stood[c] for c in writing if c in stood}",
+            ),
+        ),
+        noticed_by="tests/writer/test_forgotten.py",
+        sign="test_what_is_forgotten_right_before_the_lock_is_not_gone_on_with",
+    ),
+    Mutant(
+        "the last message is the one with the latest time",
+        "message_log.py",
+        """            sa.select(sa.func.max(any_.turn))
+            .where(any_.contact_number == contact.c.value)
 """,
-        """        now = self._clock()
-        idle_since = now - self._ttl
-        with self._database.read() as connection:
-            early = _read(connection, contacts, idle_since)
-        with self._database.write() as connection:
-            ours = _try_locks(self._database, connection, contacts)
-            stood = {contact: early[contact] for contact in ours}
+        """            sa.select(any_.turn)
+            .where(any_.contact_number == contact.c.value)
+            .order_by(any_.received_at.desc())
+            .limit(1)
 """,
-        sign="began while another could still have gone on",
+        sign="UNIQUE constraint failed: messages.contact_number, messages.turn",
     ),
     Mutant(
         "idle conversations go on",
-        "stores.py",
-        """,
-    UnfinishedConversation.updated_at >= sa.bindparam("idle_since"),
-)""",
-        ")",
+        "conversation.py",
+        "and not end.is_erased and not is_idle",
+        "and not end.is_erased",
         sign="went on after it was over",
     ),
     Mutant(
-        "contacts are held by another name each time",
-        "stores.py",
-        "hashtextextended(contact, 0)",
-        "hashtextextended(contact || random()::text, 0)",
-        "tests/test_stores.py",
-        sign="test_a_contact_that_another_worker_holds_is_left_out",
+        "a message dated ahead by a wrong clock is never idle",
+        "conversation.py",
+        "now - idle_after <= end.received_at <= now + MAX_AHEAD",
+        "now - idle_after <= end.received_at",
+        sign="went on after it was over",
     ),
     Mutant(
-        "a new contact is not held",
-        "stores.py",
+        "what was erased is gone on with",
+        "conversation.py",
+        "and not end.is_erased and not is_idle",
+        "and not is_idle",
+        "tests/test_conversation.py",
+        sign="test_what_is_over_is_followed_by_a_new_conversation",
+    ),
+    Mutant(
+        "contacts are locked by another name each time",
+        "storage/contact_state.py",
+        "pg_try_advisory_xact_lock(hashtextextended(contact, 0))",
+        "pg_try_advisory_xact_lock(hashtextextended(contact || random()::text, 0))",
+        "tests/storage/test_contact_state.py",
+        sign="test_a_contact_that_another_worker_has_locked_is_left_out",
+    ),
+    Mutant(
+        "a new contact is not locked",
+        "storage/contact_state.py",
         "WHERE pg_try_advisory_xact_lock(",
-        "WHERE NOT EXISTS (SELECT FROM conversations WHERE contact_number = contact)"
+        "WHERE NOT EXISTS (SELECT FROM messages WHERE contact_number = contact)"
         " OR pg_try_advisory_xact_lock(",
-        "tests/test_stores.py",
-        sign="test_a_contact_that_another_worker_holds_is_left_out",
+        "tests/storage/test_contact_state.py",
+        sign="test_a_contact_that_another_worker_has_locked_is_left_out",
     ),
     Mutant(
-        "what Redis says is believed without the log",
-        "stores.py",
-        "stood = reconcile(connection, remembered, idle_since, times)",
-        "stood = {**reconcile(connection, remembered, idle_since, times),"
-        " **{contact: told for contact, told in remembered.items() if told}}",
-        "tests/writer/test_redis.py",
-        sign="test_what_the_log_does_not_know_is_not_gone_on_with",
+        "a review is erased without its contact's lock",
+        "forgetting.py",
+        "        contact_state.lock(connection, review.contact_number)\n",
+        "",
+        "tests/storage/test_contact_state.py",
+        sign="test_an_erasure_waits_for_whoever_writes_to_the_contact",
     ),
     Mutant(
-        "what Redis says of another log is believed",
-        "reconciling.py",
-        "if is_end and (times is None or times[contact] == last.received_at):",
-        "if is_end:",
-        "tests/test_redis_store.py",
-        sign="test_what_is_of_another_time_than_the_logs_end_does_not_count",
+        "a contact is forgotten without the lock",
+        "forgetting.py",
+        "        contact_state.lock(connection, contact)\n",
+        "",
+        "tests/storage/test_contact_state.py",
+        sign="test_an_erasure_waits_for_whoever_writes_to_the_contact",
     ),
     Mutant(
-        "the memory store remembers what was not committed",
-        "stores.py",
-        """                yield held
-                _delete_rows(connection, contacts)
-""",
-        """                yield held
-                for contact, conversation in held.conversations.items():
-                    self._remember(contact, conversation, now)
-                _delete_rows(connection, contacts)
-""",
-        sign="conversation SM",
+        "retention takes the words of a contact who is being answered",
+        "retention.py",
+        "locked = contact_state.try_lock(connection, {*old.values()})",
+        "locked = {*old.values()}",
+        "tests/test_retention.py",
+        sign="test_a_contact_who_is_being_answered_keeps_the_conversation",
     ),
     Mutant(
-        "two processes keep conversations in memory",
-        "only_process.py",
-        "            if self._had_it:\n",
-        "            break\n            if self._had_it:\n",
-        "tests/test_stores.py",
-        sign="test_a_second_process_is_refused_and_told_why",
+        "a cached end of another message counts",
+        "storage/contact_state.py",
+        "if last_sids.get(contact) == end.message_sid",
+        "if contact in last_sids",
+        "tests/writer/test_trouble.py",
+        sign="test_an_end_of_another_log_at_the_same_turn_does_not_count",
+    ),
+    Mutant(
+        "a cached end that was erased counts",
+        "message_log.py",
+        "for row in rows if row.erased_at is None}",
+        "for row in rows}",
+        "tests/writer/test_trouble.py",
+        sign="test_an_end_that_was_erased_does_not_count",
+    ),
+    Mutant(
+        "memory keeps words for ever",
+        "storage/end_cache.py",
+        "            if put_at >= kept_since:\n",
+        "            if True:\n",
+        "tests/storage/test_end_cache.py",
+        sign="test_words_are_gone_within_a_minute",
+    ),
+    Mutant(
+        "the turns of a pseudonym begin anew with each forgetting",
+        "message_log.py",
+        "turn=LoggedMessage.turn + turns,",
+        "turn=LoggedMessage.turn,",
+        sign="UNIQUE constraint failed: messages.contact_number, messages.turn",
     ),
     Mutant(
         "a review is not the only one of its conversation",
@@ -287,30 +327,5 @@ MUTANTS = [
         "return 0",
         "tests/hostile/test_guessing.py",
         sign="test_after_ten_wrong_keys_none_from_there_is_looked_at",
-    ),
-    Mutant(
-        "rows that another store goes past are left to the database store",
-        "stores.py",
-        """                _delete_rows(connection, contacts)
-                claim()
-""",
-        "                claim()\n",
-        "tests/test_change_of_store.py",
-        sign="test_a_conversation_is_over_when_another_was_finished_since",
-    ),
-    Mutant(
-        "a contact without a row is taken for a new one",
-        "stores.py",
-        "return found | reconcile(connection, rowless, idle_since)",
-        "return found | rowless",
-        "tests/test_change_of_store.py",
-        sign="test_the_conversation_that_was_begun_last_goes_on",
-    ),
-    Mutant(
-        "a contact's times are what each worker's clock says",
-        "recorder.py",
-        "return now if last_of_contact is None else max(now, last_of_contact + A_MOMENT)",
-        "return now",
-        sign="older than those before them",
     ),
 ]

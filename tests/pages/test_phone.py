@@ -74,15 +74,6 @@ def test_no_script_makes_markup_of_text(local: TestClient) -> None:
             assert word not in local.get(f"/{script.relative_to(ROOT).as_posix()}").text
 
 
-@pytest.mark.parametrize(("store", "kept"), [("memory", "is forgotten"), ("database", "goes on")])
-def test_the_page_says_what_a_restart_keeps(
-    make_client: MakeClient, sqlite_url: str, store: str, kept: str
-) -> None:
-    page = make_client(database_url=sqlite_url, conversation_store=store).get("/phone").text
-    assert f"<code>{store}</code>" in page
-    assert kept in page
-
-
 @pytest.mark.parametrize(
     ("token", "said"),
     [("", "no <code>TWILIO_AUTH_TOKEN</code> is set"), (TOKEN, "Checked: the server signs")],

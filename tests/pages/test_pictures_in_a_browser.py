@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from database import open_database, utc_now
-from models import LoggedMessage, Review, UnfinishedConversation
+from models import LoggedMessage, Review
 from simulator import Customer, Simulator
 from terminal import demo, read_examples
 from tests.conftest import make_app
@@ -28,7 +28,6 @@ from tests.servers import serve_here
 WIDE, NARROW = (1280, 900), (360, 740)
 TIMES: list[tuple[Any, tuple[str, ...]]] = [
     (Review, ("created_at", "updated_at")),
-    (UnfinishedConversation, ("updated_at",)),
 ]
 Take = Callable[[str, Any], None]
 

@@ -111,7 +111,7 @@ class Trouble:
     # Redis.
 
     def redis(self, process: Process, really: Callable[[], Any], forget: Callable[[], None]) -> Any:
-        """Run a script in Redis, or fail before or after that; Redis may forget everything."""
+        """Ask Redis, or fail before or after that; Redis may forget everything."""
         self._insist_on_life(process)
         choice = 0 if self.is_over else self._choices.pick(60, 10, 1, 1, 1, 1)
         if choice == 1:
@@ -179,41 +179,20 @@ def watch(
 
 
 class Redis:
-    """A Redis server that runs our two scripts (redis_client), and forgets what has run out."""
+    """A Redis server that keeps values for a while (storage.end_cache)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._kept: dict[str, tuple[str | bytes, float]] = {}
+        self._kept: dict[str, tuple[bytes, float]] = {}
 
     def forget(self) -> None:
         self._kept.clear()
 
-    def lock_and_read(self, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
-        token, milliseconds = args
-        half = len(keys) // 2
-        found: list[Any] = []
-        for lock, value in zip(keys[:half], keys[half:], strict=True):
-            if self._get(lock) in {None, token}:
-                self._set(lock, token, milliseconds)
-                found.append(self._get(value) or b"")
-            else:
-                found.append(None)
-        return found
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        now = self._loop.time()
+        kept = (self._kept.get(key, (None, 0.0)) for key in keys)
+        return [value if now < until else None for value, until in kept]
 
-    def write_and_unlock(self, keys: Sequence[str], args: Sequence[Any]) -> None:
-        token, milliseconds, *values = args
-        half = len(keys) // 2
-        for lock, key, value in zip(keys[:half], keys[half:], values, strict=True):
-            if self._get(lock) == token:
-                if value == b"":
-                    self._kept.pop(key, None)
-                elif value != b"=":
-                    self._set(key, value, milliseconds)
-                del self._kept[lock]
-
-    def _get(self, key: str) -> Any:
-        value, until = self._kept.get(key, (None, 0.0))
-        return value if self._loop.time() < until else None
-
-    def _set(self, key: str, value: str | bytes, milliseconds: int) -> None:
-        self._kept[key] = (value, self._loop.time() + milliseconds / 1000)
+    def set_all(self, changes: Sequence[tuple[str, bytes, int]]) -> None:
+        for key, value, milliseconds in changes:
+            self._kept[key] = (value, self._loop.time() + milliseconds / 1000)

@@ -17,17 +17,26 @@ from database import Database, open_database
 from logs import logger
 from models import LoggedMessage, Review
 from terminal import read_examples
+from tests.replaying import differences
 from tests.simulation.choices import Choices
 from tests.simulation.faults import Redis, Trouble, watch
 from tests.simulation.people import Customer, Line
 from tests.simulation.story import Story
 from tests.simulation.virtual import Stuck, VirtualLoop, virtual_modules
-from tests.simulation.workers import TTL, Worker, make_store
+from tests.simulation.workers import TTL, Worker, make_cache
 from witness import Witness
 
 MOST_WORKERS = 3
-SKEWS = (timedelta(), timedelta(seconds=5), timedelta(seconds=-5))
-"""How far each worker's clock is ahead."""
+SKEWS = (
+    timedelta(),
+    timedelta(seconds=5),
+    timedelta(seconds=-5),
+    TTL / 2,
+    -TTL / 2,
+    timedelta(days=-3),
+    timedelta(days=400),
+)
+"""How far a worker's clock may be ahead."""
 MOST_CUSTOMERS = 4
 TROUBLE_SECONDS = 120.0
 """After so long nothing goes wrong any more, and everybody must get to an end."""
@@ -94,10 +103,14 @@ class Theatre:
         loop = asyncio.get_running_loop()
         self._trouble = trouble = Trouble(choices, story.tell, loop)
         kind = choices.one_of("database", "redis", "memory")
-        open_store = make_store(kind, Redis(loop), trouble)
-        workers = 1 if kind == "memory" else 1 + choices.pick(*[1] * MOST_WORKERS)
+        open_cache = make_cache(kind, Redis(loop), trouble)
+        workers = 1 + choices.pick(*[1] * MOST_WORKERS)
+
+        def choose_clock() -> timedelta:
+            return timedelta() if trouble.is_over else SKEWS[choices.pick(12, 3, 3, 1, 1, 1, 1)]
+
         self._workers = [
-            Worker(f"worker{n + 1}", partial(_open_again, door), open_store, story, SKEWS[n])
+            Worker(f"worker{n + 1}", partial(_open_again, door), open_cache, story, choose_clock)
             for n, door in enumerate(self._doors[:workers])
         ]
         line = Line(choices, self._workers, story, Witness(), _count("SM"))
@@ -111,6 +124,8 @@ class Theatre:
             story.tell("nothing goes wrong any more")
             trouble.end()
             line.is_calm = True
+            for worker in self._workers:
+                worker.ahead = timedelta()
 
         loop.call_later(TROUBLE_SECONDS, end_trouble)
         try:
@@ -123,18 +138,11 @@ class Theatre:
                     await worker.stop()
         except TimeoutError:
             story.problem("somebody waits for ever")
-        self._judge_all(kind, story, line.witness, customers)
+        self._judge_all(story, line.witness, customers)
 
-    def _judge_all(
-        self, kind: str, story: Story, witness: Witness, customers: Sequence[Customer]
-    ) -> None:
-        findings = check(
-            self._judge,
-            story.clock() - TTL if kind == "database" else None,
-            kept_for=None if kind == "memory" else TTL,
-            witness=witness,
-        )
-        for problem in findings.problems:
+    def _judge_all(self, story: Story, witness: Witness, customers: Sequence[Customer]) -> None:
+        findings = check(self._judge, kept_for=TTL, witness=witness)
+        for problem in (*findings.problems, *differences(self._judge, TTL)):
             story.problem(problem)
         with self._judge.read() as connection:
             saved = connection.execute(sa.select(Review)).all()

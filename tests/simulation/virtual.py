@@ -19,11 +19,9 @@ from sqlalchemy.util import await_only, greenlet_spawn
 import collector
 import database
 import forgetting
-import only_process
 import recorder
-import redis_client
-import stores
 import waiting_room
+from storage import end_cache
 
 
 class Stuck(Exception):
@@ -229,9 +227,9 @@ def virtual_modules(loop: VirtualLoop, clock: Callable[[], Any]) -> Iterator[Non
     time = SimpleNamespace(sleep=sleep, monotonic=loop.time)
     threading = SimpleNamespace(Lock=Lock, Condition=Condition, Event=Event, Thread=Thread)
     with ExitStack() as patched:
-        for module in (collector, forgetting, only_process, recorder, redis_client, waiting_room):
+        for module in (collector, end_cache, recorder, waiting_room):
             patched.enter_context(patch.object(module, "time", time))
-        for module in (collector, database, stores, waiting_room):
+        for module in (collector, database, waiting_room):
             patched.enter_context(patch.object(module, "threading", threading))
         patched.enter_context(patch.object(forgetting, "utc_now", clock))
         yield

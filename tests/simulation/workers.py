@@ -1,7 +1,7 @@
 """The service: workers that serve one database, and are started again when they have died."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,15 +13,13 @@ from collector import Collector
 from conversation import Message
 from database import OUTAGES, Database
 from entry import OutcomeUnknown, Reply
-from redis_client import RedisClient
-from stores import DatabaseStore, MemoryStore, RedisStore, Store
+from storage.end_cache import EndCache, MemoryCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble
 from tests.simulation.story import Story
 from tests.simulation.virtual import Process
 from whatsapp import StatusUpdate
 
 TTL = timedelta(hours=1)
-Clock = Callable[[], datetime]
 FORGETTING_KEY = "a key"
 
 
@@ -29,25 +27,35 @@ class NoAnswer(Exception):
     """The connection broke, or the answer was a 503."""
 
 
-class RedisOfWorker(RedisClient):
-    """Our client, whose scripts run in the simulated Redis."""
+class _Client:
+    """A connection of a process to the simulated Redis."""
 
     def __init__(self, redis: Redis, trouble: Trouble, process: Process) -> None:
-        super().__init__("redis://127.0.0.1:1/0")  # which connects only when it is used
-        self._token = process.name
+        self._redis, self._trouble, self._process = redis, trouble, process
+        self._changes: list[tuple[str, bytes, int]] = []
 
-        def scripted(script: Callable[..., Any]) -> Callable[..., Any]:
-            def run(keys: list[str], args: list[Any]) -> Any:
-                return trouble.redis(process, lambda: script(keys, args), redis.forget)
+    def mget(self, keys: Sequence[str]) -> Any:
+        return self._ask(lambda: self._redis.mget(keys))
 
-            return run
+    def pipeline(self, *, transaction: bool) -> "_Client":  # noqa: ARG002 - as redis has it
+        return self
 
-        self._lock_and_read: Any = scripted(redis.lock_and_read)
-        self._write_and_unlock: Any = scripted(redis.write_and_unlock)
+    def set(self, key: str, value: bytes, *, px: int) -> None:
+        self._changes.append((key, value, px))
+
+    def execute(self) -> None:
+        changes, self._changes = self._changes, []
+        self._ask(lambda: self._redis.set_all(changes))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _ask(self, action: Callable[[], Any]) -> Any:
+        return self._trouble.redis(self._process, action, self._redis.forget)
 
 
 class Worker:
-    """One place for a worker's process, whose clock is `ahead`.
+    """One place for a worker's process, whose clock is `ahead`; at each start by another time.
 
     `open_database` opens its own door to the database.
     """
@@ -56,12 +64,12 @@ class Worker:
         self,
         name: str,
         open_database: Callable[[], Database],
-        open_store: Callable[[Database, Process, Clock], Store],
+        open_cache: Callable[[Process], EndCache],
         story: Story,
-        ahead: timedelta,
+        choose_clock: Callable[[], timedelta],
     ) -> None:
-        self.name, self._clock = name, lambda: story.clock() + ahead
-        self._open_database, self._open_store, self._story = open_database, open_store, story
+        self.name, self._choose_clock, self.ahead = name, choose_clock, timedelta()
+        self._open_database, self._open_cache, self._story = open_database, open_cache, story
         self._generation = 0
         self.start()
 
@@ -69,9 +77,18 @@ class Worker:
         self._generation += 1
         self.process = Process(f"{self.name}.{self._generation}", self._restart)
         self.database = self._open_database()
-        self.store = self._open_store(self.database, self.process, self._clock)
-        self.collector = Collector(self.store, self._clock, FORGETTING_KEY)
+        self.ahead = self._choose_clock()
+        if self.ahead:
+            self._story.tell(
+                f"{self.process.name}'s clock is ahead by {self.ahead}", "wrong clocks"
+            )
+        self.collector = Collector(
+            self.database, self._open_cache(self.process), TTL, self._clock, FORGETTING_KEY
+        )
         self._do(self.collector.start, self._note_death)
+
+    def _clock(self) -> datetime:
+        return self._story.clock() + self.ahead
 
     def _note_death(self) -> None:
         self._story.problem(f"the writer of {self.name} ended")
@@ -102,7 +119,7 @@ class Worker:
         """Erase a contact whole. Raises NoAnswer."""
         if self.process.is_dead:
             raise NoAnswer
-        action = (forgetting.forget_contact, self.store, contact, FORGETTING_KEY)
+        action = (forgetting.forget_contact, self.database, contact, FORGETTING_KEY)
         await self._outcome(self._do(*action), *OUTAGES)
 
     async def _outcome(self, task: asyncio.Task[Any], *no_answer: type[Exception]) -> Any:
@@ -118,14 +135,14 @@ class Worker:
         await self._do(self.collector.close)
 
 
-def make_store(kind: str, redis: Redis, trouble: Trouble) -> Any:
-    """Make what opens a store of the kind for a worker's process."""
+def make_cache(kind: str, redis: Redis, trouble: Trouble) -> Callable[[Process], EndCache]:
+    """Make what opens the cache of a store for a worker's process."""
 
-    def open_store(database: Database, process: Process, clock: Clock) -> Store:
+    def open_cache(process: Process) -> EndCache:
         if kind == "redis":
-            return RedisStore(database, TTL, RedisOfWorker(redis, trouble, process), clock)
-        if kind == "memory":
-            return MemoryStore(database, TTL, clock)
-        return DatabaseStore(database, TTL, clock)
+            cache = RedisCache("redis://127.0.0.1:1/0")  # which connects only when it is used
+            cache._redis = _Client(redis, trouble, process)
+            return cache
+        return MemoryCache() if kind == "memory" else EndCache()
 
-    return open_store
+    return open_cache

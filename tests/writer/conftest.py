@@ -1,9 +1,8 @@
 """The collector on real databases, and an interruption at the moments that matter."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from sqlalchemy.exc import OperationalError
 from checker import check
 from collector import Collector
 from conversation import Message
-from database import Database
-from entry import Reply
+from database import Database, utc_now
+from entry import Entry, Reply
 from models import LoggedMessage, Review
-from stores import Held, Store, open_store
+from storage.end_cache import EndCache, open_cache
 
 ANA, BEN = "+15551234567", "+15557654321"
 TTL = timedelta(hours=24)
@@ -32,15 +31,20 @@ def outage() -> OperationalError:
     return OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
 
 
-class Interrupted:
-    """A real store on a real database, with a say before the claim and around COMMIT itself."""
+class Interrupted(Collector):
+    """A collector on a real database, with a say before the claim and around COMMIT itself."""
 
-    def __init__(self, store: Store, database: Database, patch: pytest.MonkeyPatch) -> None:
-        self._store = store
+    def __init__(
+        self,
+        database: Database,
+        cache: EndCache,
+        patch: pytest.MonkeyPatch,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.before_claim: Callable[[], None] = lambda: None
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
-        self.open, self.close = store.open, store.close
+        super().__init__(database, cache, TTL, clock)
         dialect = database.engine.dialect
         really_commit = dialect.do_commit
 
@@ -51,20 +55,27 @@ class Interrupted:
 
         patch.setattr(dialect, "do_commit", do_commit)
 
-    @contextmanager
-    def hold(self, contacts: Collection[str], claim: Callable[[], None]) -> Iterator[Held]:
-        def claim_later() -> None:
+    def _be_new(self) -> None:
+        super()._be_new()
+        room = self._room
+        really_claim = room.claim
+
+        def claim(entries: Iterable[Entry]) -> None:
             self.before_claim()
-            claim()
+            really_claim(entries)
 
-        with self._store.hold(contacts, claim_later) as held:
-            yield held
+        room.claim = claim  # type: ignore[method-assign]
 
 
-def once(action: Callable[[], None]) -> Callable[[], None]:
+def once(action: Callable[[], object]) -> Callable[[], None]:
     """Do it the first time only."""
     left = [action]
-    return lambda: left.pop()() if left else None
+
+    def do() -> None:
+        if left:
+            left.pop()()
+
+    return do
 
 
 def fail() -> None:
@@ -72,16 +83,17 @@ def fail() -> None:
 
 
 @pytest.fixture(params=["memory", "redis", "database"])
-def store(
-    request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> Interrupted:
-    valkey = request.getfixturevalue("valkey").url if request.param == "redis" else None
-    return Interrupted(open_store(request.param, database, TTL, valkey), database, monkeypatch)
+def cache(request: pytest.FixtureRequest) -> EndCache:
+    """The cache of each store."""
+    url = request.getfixturevalue("valkey").url if request.param == "redis" else None
+    return open_cache(request.param, url)
 
 
 @pytest.fixture
-def collector(store: Interrupted) -> Iterator[Collector]:
-    running = Collector(store)
+def collector(
+    database: Database, cache: EndCache, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Interrupted]:
+    running = Interrupted(database, cache, monkeypatch)
     running.start()
     yield running
     running.close()

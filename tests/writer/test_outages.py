@@ -11,7 +11,7 @@ from conversation import APOLOGY
 from database import Away, Database, open_database
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage
-from stores import DatabaseStore
+from storage.end_cache import EndCache
 from tests.databases import Postgres
 from tests.servers import wait_until
 from tests.writer.conftest import (
@@ -32,54 +32,54 @@ from tests.writer.conftest import (
 
 class TestAnOutage:
     def test_a_commit_that_never_happened_is_made_again(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         for number in range(1, 5):
-            store.before_commit = once(fail)
+            collector.before_commit = once(fail)
             replies = tell(collector, message(number))
         assert replies == [THANKS]
         insist_on_one_review(database)
 
     def test_a_commit_whose_answer_was_lost_is_found_in_the_log(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         for number in range(1, 5):
-            store.after_commit = once(fail)
+            collector.after_commit = once(fail)
             replies = tell(collector, message(number))
         assert replies == [THANKS]
         insist_on_one_review(database)
 
     def test_a_message_withdrawn_at_its_deadline_is_never_recorded(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         collector.DEADLINE_SECONDS = 0.05
-        store.before_claim = fail
+        collector.before_claim = fail
         assert tell(collector, message(1)) == [Reply(APOLOGY)]
-        store.before_claim = lambda: None
+        collector.before_claim = lambda: None
         collector.DEADLINE_SECONDS = 6.0
         assert tell(collector, message(5, "hi again"))[0].text.startswith("Hi!")
         assert count(database, LoggedMessage) == 1
 
     def test_a_withdrawn_message_delivered_again_is_a_new_attempt(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         collector.DEADLINE_SECONDS = 0.05
-        store.before_claim = fail
+        collector.before_claim = fail
         tell(collector, message(1))
-        store.before_claim = lambda: None
+        collector.before_claim = lambda: None
         collector.DEADLINE_SECONDS = 6.0
         assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
         insist_on_one_review(database)
 
     def test_a_batch_goes_on_without_the_message_withdrawn_in_its_midst(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         room = collector._room
 
         def withdraw_ana() -> None:
             room.withdraw(room._by_sid["SM1"])
 
-        store.before_claim = once(withdraw_ana)
+        collector.before_claim = once(withdraw_ana)
         replies = tell(collector, message(1), message(2, "hi", BEN))
         assert replies[0] == Reply(APOLOGY)
         assert replies[1].text.startswith("Hi!")
@@ -87,7 +87,7 @@ class TestAnOutage:
 
     @pytest.mark.parametrize("committed", [True, False])
     def test_an_outcome_unknown_at_the_deadline_is_said_to_be_so(
-        self, collector: Collector, store: Interrupted, database: Database, committed: bool
+        self, collector: Interrupted, database: Database, committed: bool
     ) -> None:
         """The retry gets the stored reply if there is one; else it is a new attempt."""
         tell_in_turn(collector, message(1), message(2))
@@ -99,9 +99,9 @@ class TestAnOutage:
             raise outage()
 
         if committed:
-            store.after_commit = once(stall)
+            collector.after_commit = once(stall)
         else:
-            store.before_commit = once(stall)
+            collector.before_commit = once(stall)
         collector.DEADLINE_SECONDS = 0.2
         assert isinstance(tell(collector, message(3))[0], OutcomeUnknown)
         assert reached.is_set()
@@ -113,7 +113,7 @@ class TestAnOutage:
         insist_on_one_review(database)
 
     def test_a_delivery_that_waits_for_an_unknown_outcome_gets_its_reply(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         reached, go_on = threading.Event(), threading.Event()
 
@@ -122,7 +122,7 @@ class TestAnOutage:
             go_on.wait(30)
             raise outage()
 
-        store.before_commit = once(stall)
+        collector.before_commit = once(stall)
 
         async def deliver_twice() -> list[Any]:
             collector.DEADLINE_SECONDS = 0.2
@@ -141,14 +141,14 @@ class TestAnOutage:
     def test_a_process_starts_while_the_database_is_away(self, postgres_url: str) -> None:
         host, _, _ = postgres_url.rpartition(":")
         database = open_database(f"{host}:1/nowhere")
-        collector = Collector(DatabaseStore(database, TTL))
+        collector = Collector(database, EndCache(), TTL)
         collector.start()
         assert not collector.is_able()
         collector.close()
 
     def test_it_recovers_by_itself(self, postgres: Postgres, postgres_url: str) -> None:
         database = open_database(postgres_url)
-        collector = Collector(DatabaseStore(database, TTL))
+        collector = Collector(database, EndCache(), TTL)
         tell_in_turn(collector, message(1), message(2))
         postgres.kill()
         collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
@@ -163,17 +163,17 @@ class TestAnOutage:
         database.close()
 
     def test_an_answer_that_was_lost_is_not_called_unsaved_while_the_database_is_away(
-        self, collector: Collector, store: Interrupted
+        self, collector: Interrupted
     ) -> None:
         replies = tell_in_turn(collector, *map(message, range(1, 5)))
-        store.before_claim = fail
+        collector.before_claim = fail
         collector.DEADLINE_SECONDS = 0.05
         assert tell_in_turn(collector, *map(message, range(1, 5))) == replies
         assert tell(collector, message(4, contact=BEN)) == [Reply(APOLOGY)]
-        store.before_claim = lambda: None
+        collector.before_claim = lambda: None
 
     def test_a_commit_that_surely_failed_is_apologised_for(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         go_on = threading.Event()
 
@@ -181,14 +181,14 @@ class TestAnOutage:
             go_on.wait(30)
 
         def full_disk() -> None:
-            store.before_claim = stand_still  # or the deadline may come amid another COMMIT
+            collector.before_claim = stand_still  # or the deadline may come amid another COMMIT
             raise Away("database or disk is full")
 
-        store.before_commit = full_disk
+        collector.before_commit = full_disk
         collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
         assert tell(collector, message(1)) == [Reply(APOLOGY)]
         assert not collector.is_able()
-        store.before_claim = store.before_commit = lambda: None
+        collector.before_claim = collector.before_commit = lambda: None
         go_on.set()
         wait_until(collector.is_able)
         assert count(database, LoggedMessage) == 0

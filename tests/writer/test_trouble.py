@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ import sqlalchemy as sa
 import message_log
 from checker import check
 from collector import Collector
-from conversation import APOLOGY
-from database import Database, open_database
+from conversation import APOLOGY, LogEnd
+from database import Database, open_database, utc_now
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage, Review
-from stores import DatabaseStore, MemoryStore
+from storage import contact_state
+from storage.end_cache import EndCache
 from tests.servers import wait_until
 from tests.writer.conftest import (
     ANA,
@@ -49,23 +51,23 @@ class TestPoison:
             connection.execute(sa.text(forbid))
 
     def test_what_cannot_be_recorded_is_apologised_for_and_the_rest_of_its_batch_is(
-        self, collector: Collector, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         replies = tell(collector, message(1), message(2, "poison", BEN), message(3, "hi", "+1"))
         assert [reply.text[:3] for reply in replies] == ["Hi!", APOLOGY[:3], "Hi!"]
         assert count(database, LoggedMessage) == 2
 
     def test_the_poisoned_contact_goes_on_where_it_was(
-        self, collector: Collector, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         tell_in_turn(collector, message(1), message(9, "poison"))
         assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
         insist_on_one_review(database)
 
     def test_poison_beside_a_commit_whose_answer_was_lost_leaves_nobody_stuck(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
-        store.after_commit = once(fail)
+        collector.after_commit = once(fail)
         replies = tell(collector, message(1), message(11, "poison", BEN), message(12, "hi", "+3"))
         assert [reply.text[:3] for reply in replies] == ["Hi!", APOLOGY[:3], "Hi!"]
         assert tell_in_turn(collector, message(2), message(3), message(4))[-1] == THANKS
@@ -73,7 +75,7 @@ class TestPoison:
         assert check(database).problems == []
 
     def test_a_repeat_amid_an_outage_amid_a_poisoned_batch_leaves_nobody_stuck(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         reached, go_on = threading.Event(), threading.Event()
 
@@ -83,7 +85,7 @@ class TestPoison:
             raise outage()
 
         commits = iter([lambda: None, stall_and_fail])
-        store.before_commit = lambda: next(commits, lambda: None)()
+        collector.before_commit = lambda: next(commits, lambda: None)()
 
         async def deliver() -> list[Reply]:
             batch = [message(1), message(11, "poison", BEN), message(12, "hi", "+3")]
@@ -102,7 +104,7 @@ class TestPoison:
 
 class TestWhatCannotEvenBeLookedUp:
     def test_a_message_of_unknown_fate_stalls_nobody_else(
-        self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+        self, collector: Interrupted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         look_up, good_tries = message_log.find_replies, iter([True])
 
@@ -112,8 +114,8 @@ class TestWhatCannotEvenBeLookedUp:
             return look_up(connection, sids)
 
         monkeypatch.setattr(message_log, "find_replies", fail_for_ana)
-        store.after_commit = once(fail)
-        collector.DEADLINE_SECONDS = 1.0
+        collector.after_commit = once(fail)
+        collector.DEADLINE_SECONDS = 2.0
         unknown, other = tell(collector, message(1), message(11, "hi", BEN))
         assert isinstance(unknown, OutcomeUnknown)
         assert other.text.startswith("Hi!")
@@ -122,65 +124,80 @@ class TestWhatCannotEvenBeLookedUp:
         assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
 
     def test_a_proof_that_fails_oddly_is_tried_again(
-        self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+        self, collector: Interrupted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail_oddly(_connection: Any) -> None:
             raise ValueError("half a file")
 
         monkeypatch.setattr(message_log, "prove_writable", fail_oddly)
-        store.before_claim = fail
+        collector.before_claim = fail
         collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
         assert tell(collector, message(1)) == [Reply(APOLOGY)]
-        store.before_claim = lambda: None
+        collector.before_claim = lambda: None
         assert not collector.is_able()
         monkeypatch.undo()
         wait_until(collector.is_able)
 
 
-def test_a_lost_session_of_the_memory_store_forgets_nobody(postgres_url: str) -> None:
-    database = open_database(postgres_url)
-    collector = Collector(MemoryStore(database, TTL))
-    tell_in_turn(collector, *map(message, range(1, 4)))
-    with database.write() as connection:
-        connection.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-    assert tell(collector, message(4)) == [THANKS]
-    collector.close()
-    insist_on_one_review(database)
-    database.close()
+class TestACacheThatIsBehind:
+    """What it says counts only where the log ends at that message."""
 
-
-class TestAStoreThatIsBehind:
-    """Its step collides in the log, which then says where the contact stands."""
-
-    def test_the_log_brings_it_up_to_date(
-        self, collector: Collector, store: Interrupted, database: Database
+    def test_the_log_says_where_a_contact_stands(
+        self, collector: Interrupted, database: Database
     ) -> None:
         tell_in_turn(collector, message(1), message(2))
-        with store.hold({ANA}, lambda: None) as held:
-            before = held.conversations[ANA]
+        before = ends(database)
         tell(collector, message(3))
-        with store.hold({ANA}, lambda: None) as held:
-            held.conversations[ANA] = before
+        collector._cache.put(before)
         assert tell(collector, message(4)) == [THANKS]
         insist_on_one_review(database)
 
     def test_a_conversation_that_is_over_is_not_finished_again(
-        self, collector: Collector, store: Interrupted, database: Database
+        self, collector: Interrupted, database: Database
     ) -> None:
         tell_in_turn(collector, message(1), message(2), message(3))
-        with store.hold({ANA}, lambda: None) as held:
-            before = held.conversations[ANA]
+        before = ends(database)
         tell(collector, message(4))
-        with store.hold({ANA}, lambda: None) as held:
-            held.conversations[ANA] = before
+        collector._cache.put(before)
         assert tell(collector, message(5, "Really lovely."))[0].text.startswith("Hi!")
         assert count(database, Review) == 1
         assert check(database).problems == []
+
+    def test_an_end_of_another_log_at_the_same_turn_does_not_count(
+        self, collector: Interrupted, database: Database
+    ) -> None:
+        """As after a restore: the log went on with other words in the same place."""
+        tell_in_turn(collector, message(1), message(2))
+        [end] = ends(database).values()
+        elsewhere = {"product": "Sofa", "name": "Bo"}
+        other = replace(end, message_sid="SM99", state="FINISH", answers=elsewhere)
+        collector._cache.put({ANA: other})
+        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+        insist_on_one_review(database)
+
+    def test_an_end_that_was_erased_does_not_count(
+        self, collector: Interrupted, database: Database
+    ) -> None:
+        tell_in_turn(collector, message(1), message(2))
+        with database.write() as connection:
+            message_log.erase_words(connection, sa.true(), utc_now())
+        assert tell(collector, message(3))[0].text.startswith("Hi!")
+        assert check(database).problems == []
+
+    def test_an_end_that_makes_no_sense_is_recorded_past_it(
+        self, collector: Interrupted, database: Database
+    ) -> None:
+        tell_in_turn(collector, message(1), message(2), message(3))
+        [end] = ends(database).values()
+        collector._cache.put({ANA: replace(end, turn="many", answers=None)})  # type: ignore[arg-type]
+        assert tell(collector, message(4)) == [THANKS]
+        insist_on_one_review(database)
+
+
+def ends(database: Database) -> dict[str, LogEnd]:
+    """Read where Ana stands, as a cache may have kept it."""
+    with database.read() as connection:
+        return message_log.find_ends(connection, [ANA])
 
 
 class TestSeveralWorkers:
@@ -191,7 +208,7 @@ class TestSeveralWorkers:
             for _ in range(3):
                 database = open_database(postgres_url)
                 running.callback(database.close)
-                workers.append(Collector(DatabaseStore(database, TTL)))
+                workers.append(Collector(database, EndCache(), TTL))
                 running.callback(workers[-1].close)
             yield workers
 
@@ -243,11 +260,12 @@ class TestSeveralWorkers:
         self, workers: list[Collector], postgres_url: str
     ) -> None:
         """More of them than a batch has room for, held by a worker that is frozen."""
-        elsewhere = DatabaseStore(open_database(postgres_url), TTL)
+        elsewhere = open_database(postgres_url)
         stuck_contacts = [f"+{n}" for n in range(WaitingRoom.BATCH)]
 
         async def past_a_frozen_worker() -> list[Reply]:
-            with elsewhere.hold(stuck_contacts, lambda: None):
+            with elsewhere.write() as connection:
+                contact_state.try_lock(connection, stuck_contacts)
                 crowd = [message(n, "x", contact) for n, contact in enumerate(stuck_contacts)]
                 stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in crowd]
                 await asyncio.sleep(0)
@@ -260,10 +278,11 @@ class TestSeveralWorkers:
     def test_a_customer_who_writes_without_end_stalls_nobody_else(
         self, workers: list[Collector], postgres_url: str
     ) -> None:
-        elsewhere = DatabaseStore(open_database(postgres_url), TTL)
+        elsewhere = open_database(postgres_url)
 
         async def past_the_crowd() -> Reply:
-            with elsewhere.hold({ANA}, lambda: None):
+            with elsewhere.write() as connection:
+                contact_state.lock(connection, ANA)
                 crowd = [message(n, "x") for n in range(WaitingRoom.BATCH + 1)]
                 stuck = [asyncio.ensure_future(workers[0].reply_to(each)) for each in crowd]
                 await asyncio.sleep(0)

@@ -4,23 +4,17 @@ import asyncio
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 
-from checker import check
-from collector import Collector
 from conversation import APOLOGY, GREETING, Message
-from database import Database, utc_now
+from database import Database
 from entry import MessageSidTaken, Reply
 from logs import logger
-from models import LoggedMessage, Review
-from stores import DatabaseStore
+from models import LoggedMessage
 from tests.writer.conftest import (
     BEN,
     THANKS,
-    TTL,
     Interrupted,
     count,
     insist_on_one_review,
@@ -32,7 +26,7 @@ from tests.writer.conftest import (
 from waiting_room import WaitingRoom
 
 
-def test_four_messages_make_one_review(collector: Collector, database: Database) -> None:
+def test_four_messages_make_one_review(collector: Interrupted, database: Database) -> None:
     replies = tell_in_turn(collector, *map(message, range(1, 5)))
     assert replies[-1] == THANKS
     assert all(reply.confirms is None for reply in replies[:-1])
@@ -40,7 +34,7 @@ def test_four_messages_make_one_review(collector: Collector, database: Database)
 
 
 def test_messages_that_wait_together_are_taken_in_order(
-    collector: Collector, database: Database
+    collector: Interrupted, database: Database
 ) -> None:
     assert tell(collector, *map(message, range(1, 5)))[-1] == THANKS
     insist_on_one_review(database)
@@ -51,12 +45,12 @@ def stranger(number: int) -> Message:
 
 
 def test_those_who_come_together_share_a_commit(
-    collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+    collector: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WaitingRoom, "GATHERING_SECONDS", math.inf)
     tell(collector, message(1))
     commits: list[int] = []
-    store.after_commit = lambda: commits.append(1)
+    collector.after_commit = lambda: commits.append(1)
 
     async def arrive(number: int) -> Reply:
         for _ in range(number):  # somebody more with every round of the event loop
@@ -90,7 +84,7 @@ def test_a_stream_of_others_keeps_nobody_waiting(
 
 
 def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
-    collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+    collector: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a server is torn down amid a request, and the process goes on with another."""
     complaints: list[str] = []
@@ -102,7 +96,7 @@ def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
         committing.set()
         assert is_gone.wait(10)
 
-    store.before_commit = once(wait_for_the_end)
+    collector.before_commit = once(wait_for_the_end)
     gone = asyncio.new_event_loop()
     delivery = gone.create_task(collector.reply_to(message(1)))
     while not committing.is_set():
@@ -115,7 +109,7 @@ def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
 
 
 def test_twenty_deliveries_at_once_are_one_message(
-    collector: Collector, database: Database
+    collector: Interrupted, database: Database
 ) -> None:
     for number in range(1, 5):
         assert len(set(tell(collector, *[message(number)] * 20))) == 1
@@ -123,7 +117,7 @@ def test_twenty_deliveries_at_once_are_one_message(
 
 
 def test_a_repeat_gets_the_stored_words_after_a_restart(
-    collector: Collector, database: Database
+    collector: Interrupted, database: Database
 ) -> None:
     replies = tell_in_turn(collector, *map(message, range(1, 5)))
     collector.close()
@@ -132,7 +126,7 @@ def test_a_repeat_gets_the_stored_words_after_a_restart(
 
 
 def test_a_repeat_of_an_old_message_changes_nothing(
-    collector: Collector, database: Database
+    collector: Interrupted, database: Database
 ) -> None:
     tell_in_turn(collector, message(1), message(2))
     assert tell(collector, message(1))[0].text == "Hi! Which product is this review for?"
@@ -140,19 +134,9 @@ def test_a_repeat_of_an_old_message_changes_nothing(
     insist_on_one_review(database)
 
 
-def test_an_idle_conversation_starts_over(database: Database) -> None:
-    now = [datetime(2026, 11, 23, tzinfo=UTC)]
-    collector = Collector(DatabaseStore(database, TTL, lambda: now[0]), lambda: now[0])
-    tell_in_turn(collector, message(1), message(2))
-    now[0] += TTL + timedelta(seconds=1)
-    assert tell(collector, message(3))[0].text == "Hi! Which product is this review for?"
-    collector.close()
-    assert check(database).problems == []
-
-
 @pytest.mark.parametrize("where", ["overlapping", "logged"])
 def test_a_sid_of_another_contact_is_refused(
-    collector: Collector, database: Database, where: str
+    collector: Interrupted, database: Database, where: str
 ) -> None:
     stolen = message(1, "give it to me", BEN)
     if where == "overlapping":
@@ -163,56 +147,14 @@ def test_a_sid_of_another_contact_is_refused(
     assert count(database, LoggedMessage) == 1
 
 
-def test_the_first_text_of_a_sid_counts(collector: Collector) -> None:
+def test_the_first_text_of_a_sid_counts(collector: Interrupted) -> None:
     tell_in_turn(collector, message(1), message(2), message(2, "Sofa"), message(3))
     assert tell(collector, message(4))[0] == THANKS
 
 
-def test_clocks_that_disagree_leave_everybody_in_their_conversation(
-    store: Interrupted, database: Database
-) -> None:
-    """As when a clock is set, and when workers on two machines take turns."""
-    ahead = [timedelta()]
-    collector = Collector(store, lambda: utc_now() + ahead[0])
-    for number in range(1, 9):
-        for minutes in (-30, 30 * (number % 2)):
-            ahead[0] = timedelta(minutes=minutes)
-            [reply] = tell(collector, message(number))
-            collector.close()  # the next one is another worker's
-    assert reply.text == THANKS.text
-    assert count(database, Review) == 2
-    assert check(database).problems == []
-
-
-def test_times_in_the_log_only_grow_even_when_the_clock_stands(database: Database) -> None:
-    midnight = datetime(2026, 11, 23, tzinfo=UTC)
-    collector = Collector(DatabaseStore(database, TTL), lambda: midnight)
-    tell(collector, *map(message, range(1, 5)))
-    collector.close()
-    with database.read() as connection:
-        rows = connection.execute(
-            sa.select(LoggedMessage.received_at).order_by(LoggedMessage.position)
-        )
-        times = [row.received_at for row in rows]
-    assert times == sorted(set(times))
-
-
-def test_a_clock_that_was_ahead_concerns_nobody_who_writes_later(database: Database) -> None:
-    now = datetime(2026, 11, 23, tzinfo=UTC)
-    clock = [now + timedelta(days=3)]
-    collector = Collector(DatabaseStore(database, TTL), lambda: clock[0])
-    tell(collector, message(1, contact="+15550000001"))
-    clock[0] = now
-    tell(collector, *(message(number, contact="+15550000002") for number in range(5, 9)))
-    collector.close()
-    with database.read() as connection:
-        finished_at = connection.scalars(sa.select(Review.created_at)).one()
-    assert finished_at - now < timedelta(seconds=1)
-
-
 class TestLimits:
     def test_a_full_queue_apologises_at_once(
-        self, collector: Collector, store: Interrupted, monkeypatch: pytest.MonkeyPatch
+        self, collector: Interrupted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(WaitingRoom, "MOST_ENTRIES", 1)
         reached, go_on = threading.Event(), threading.Event()
@@ -221,7 +163,7 @@ class TestLimits:
             reached.set()
             go_on.wait(30)
 
-        store.before_claim = once(stall)
+        collector.before_claim = once(stall)
 
         async def crowd() -> list[Reply]:
             first = asyncio.ensure_future(collector.reply_to(message(1)))
@@ -234,7 +176,7 @@ class TestLimits:
         assert first.text.startswith("Hi!")
         assert refused == Reply(APOLOGY)
 
-    def test_closing_answers_who_waits(self, collector: Collector, database: Database) -> None:
+    def test_closing_answers_who_waits(self, collector: Interrupted, database: Database) -> None:
         async def leave() -> list[Reply]:
             waiting = [asyncio.ensure_future(collector.reply_to(message(n))) for n in range(1, 5)]
             await asyncio.sleep(0)
@@ -244,7 +186,7 @@ class TestLimits:
         assert asyncio.run(leave())[-1] == THANKS
         insist_on_one_review(database)
 
-    def test_it_can_be_started_again(self, collector: Collector) -> None:
+    def test_it_can_be_started_again(self, collector: Interrupted) -> None:
         for number in (1, 5):
             collector.start()
             assert collector.is_able()
@@ -252,7 +194,7 @@ class TestLimits:
             collector.close()
 
     def test_a_writer_that_dies_is_reported_and_believed_no_more(
-        self, collector: Collector
+        self, collector: Interrupted
     ) -> None:
         died = threading.Event()
         collector.start(on_death=died.set)

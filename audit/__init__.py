@@ -1,0 +1,1 @@
+"""Checks of what the database has: they read, compare and write nothing."""

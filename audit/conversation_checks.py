@@ -1,0 +1,213 @@
+"""Check one conversation: its facts against each other, against its review and its erasure.
+
+Nothing here knows a sentence of the bot, or a state but START: both may change, and an old log
+stays right.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy.orm import InstrumentedAttribute
+
+from conversation import Outcome, State
+from models import LoggedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """What the log states about a message; of its text, media and reply only if there is any."""
+
+    message_sid: str
+    contact_number: str
+    turn: int
+    conversation_id: str
+    position: int
+    outcome: str
+    state: str
+    answers: Mapping[str, str]
+    context: object
+    settings_version: int
+    received_at: datetime
+    is_erased: bool
+    has_words: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFacts:
+    """What the table of reviews states about the review of a conversation."""
+
+    id: int
+    contact_number: str
+    product: str
+    name: str
+    review: str
+    created_at: datetime
+
+
+_KINDS: Mapping[InstrumentedAttribute[Any], type] = {
+    # the first fields of MessageFacts
+    LoggedMessage.message_sid: str,
+    LoggedMessage.contact_number: str,
+    LoggedMessage.turn: int,
+    LoggedMessage.conversation_id: str,
+    LoggedMessage.position: int,
+    LoggedMessage.outcome: str,
+    LoggedMessage.state: str,
+    LoggedMessage.answers: dict,
+    LoggedMessage.context: object,
+    LoggedMessage.settings_version: int,
+    LoggedMessage.received_at: datetime,
+    # what the others are made of
+    LoggedMessage.erased_at: object,
+    LoggedMessage.body: str,
+    LoggedMessage.reply: str,
+    LoggedMessage.media: list,
+}
+
+MESSAGE_COLUMNS = tuple(_KINDS)
+"""What read_message needs, in this order."""
+
+
+def read_message(row: Sequence[Any]) -> MessageFacts:
+    """Read MESSAGE_COLUMNS. Raises TypeError where a value is of another kind."""
+    for value, kind in zip(row, _KINDS.values(), strict=True):
+        if not isinstance(value, kind):
+            raise TypeError(f"not of type {kind.__name__}")
+    *facts, erased_at, body, reply, media = row
+    facts += [erased_at is not None, bool(body or reply or media)]
+    message = MessageFacts(*facts)
+    for answer in message.answers.values():
+        if not isinstance(answer, str):
+            raise TypeError("an answer is not of type str")
+    return message
+
+
+def problems(rows: Sequence[MessageFacts], review: ReviewFacts | None) -> Iterator[str]:
+    """Yield a sentence for everything that is wrong with a conversation, without its subject.
+
+    `rows` are its messages by position, at least one. `review` is None where it has none.
+    """
+    yield from _wrong_opening(rows[0])
+    yield from _wrong_order(rows)
+    for row in rows:
+        yield from _wrong_message(row)
+    for before, after in pairwise(rows):
+        yield from _wrong_step(before, after)
+    yield from _wrong_erasure(rows)
+    yield from _wrong_review(rows, review)
+
+
+def _wrong_opening(first: MessageFacts) -> Iterator[str]:
+    """Check the first row; a migration may have made it from the middle of a conversation."""
+    if first.outcome == Outcome.MIGRATED:
+        return
+    if first.position != 1:
+        yield "does not begin at position 1"
+    if first.message_sid != first.conversation_id:
+        yield "was not opened by the message it is named after"
+    if first.outcome == Outcome.OPENED:
+        if first.answers:
+            yield "has answers in the message that opened it"
+    elif first.outcome != Outcome.ERASED:
+        yield "begins with a message that did not open it"
+
+
+def _wrong_order(rows: Sequence[MessageFacts]) -> Iterator[str]:
+    if any(row.contact_number != rows[0].contact_number for row in rows):
+        yield "has messages of two contacts"
+    if rows[0].turn < 1:
+        yield "has a turn below 1"
+    if any(after.position != before.position + 1 for before, after in pairwise(rows)):
+        yield "has a gap in its messages"
+    if any(after.turn <= before.turn for before, after in pairwise(rows)):
+        yield "has turns that do not rise with its positions"
+
+
+_KNOWN = frozenset(Outcome)
+
+_GO_ON = frozenset({Outcome.OPENED, Outcome.ANSWERED, Outcome.ASKED_AGAIN})
+"""Outcomes that leave a conversation open."""
+
+_NAME = re.compile("[a-z_]{1,30}")
+
+
+def _wrong_message(row: MessageFacts) -> Iterator[str]:
+    """Check what can be told from a message alone. State and outcome outlive an erasure."""
+    if row.outcome not in _KNOWN:
+        name = f": {row.outcome}" if _NAME.fullmatch(row.outcome) else ""
+        yield f"has an outcome that this program does not know{name}"
+    if row.outcome == Outcome.OPENED and row.position != 1:
+        yield f"is opened again by {row.message_sid}"
+    if row.outcome in _GO_ON and row.state == State.START:
+        yield f"has state START after {row.message_sid}, which does not end it"
+    if row.outcome == Outcome.FINISHED and row.state != State.START:
+        yield f"has another state than START after {row.message_sid}, which finished it"
+    if row.outcome == Outcome.ERASED and not row.is_erased:
+        yield f"has an erased message {row.message_sid} that is not marked as erased"
+    if row.settings_version < 0:
+        yield f"has a settings version below 0 in {row.message_sid}"
+    if not isinstance(row.context, dict):
+        yield f"has a context in {row.message_sid} that is not a JSON object"
+
+
+_MAY_FOLLOW_FINISHED: frozenset[Outcome] = frozenset()
+"""What may come after `finished`, in the same conversation."""
+
+
+def _wrong_step(before: MessageFacts, after: MessageFacts) -> Iterator[str]:
+    """Check what a message did, by the facts before it and after it."""
+    if before.outcome == Outcome.FINISHED and after.outcome not in _MAY_FOLLOW_FINISHED:
+        yield "goes on after its review"
+    if before.is_erased or after.is_erased:
+        return
+    kept = before.answers.items() <= after.answers.items()
+    added = after.answers.keys() - before.answers.keys()
+    match after.outcome:
+        case Outcome.ANSWERED:
+            is_right = kept and len(added) == 1
+        case Outcome.FINISHED:
+            is_right = kept and added == {"review"}
+        case Outcome.ASKED_AGAIN:
+            is_right = after.state == before.state and after.answers == before.answers
+        case _:
+            is_right = True
+    if not is_right:
+        yield f"has other facts in {after.message_sid} than follow from the message before it"
+
+
+def _wrong_erasure(rows: Sequence[MessageFacts]) -> Iterator[str]:
+    erased = [row for row in rows if row.is_erased]
+    is_migrated = any(row.outcome == Outcome.MIGRATED for row in rows)
+    if 0 < len(erased) < len(rows) and not is_migrated:
+        yield "is erased in part"
+    if any(row.has_words or row.answers or row.context for row in erased):
+        yield "is marked as erased and has words"
+
+
+def _wrong_review(rows: Sequence[MessageFacts], review: ReviewFacts | None) -> Iterator[str]:
+    """Compare the review with the message that finished it.
+
+    An erasure may have taken the review along, or have left it: only old words were erased then.
+    """
+    finished = next((row for row in rows if row.outcome == Outcome.FINISHED), None)
+    if finished is None and rows[-1].outcome == Outcome.ERASED:
+        finished = rows[-1]  # whether it did was not kept
+    if review is None:
+        if finished is not None and not finished.is_erased:
+            yield "is finished, and its review is missing"
+        return
+    if finished is None:
+        yield f"is unfinished, and has review {review.id}"
+        return
+    if (review.contact_number, review.created_at) != (
+        finished.contact_number,
+        finished.received_at,
+    ):
+        yield f"has a review {review.id} of another contact or time than its last message"
+    answers = {"product": review.product, "name": review.name, "review": review.review}
+    if not finished.is_erased and not answers.items() <= finished.answers.items():
+        yield f"has a review {review.id} that differs from its answers"
