@@ -18,7 +18,6 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
 import foundations
-import message_log
 import schema
 from audit import conversation_checks, cross_checks
 from audit.conversation_checks import ReviewFacts
@@ -27,6 +26,7 @@ from logs import describe
 from models import LoggedMessage, Review
 from schema import SCHEMA_VERSION
 from settings import Settings, SettingsError
+from storage import batch
 from whatsapp import STATUSES
 from witness import Witness
 
@@ -156,7 +156,7 @@ def _check_batch(connection: Connection, ids: Sequence[str]) -> tuple[list[str],
 def _contradicted(connection: Connection, witness: Witness) -> Iterator[str]:
     replies: dict[str, str | None] = {}
     for sids in _chunks(witness.answers):
-        for sid, logged in message_log.find_replies(connection, sids).items():
+        for sid, logged in batch.read(connection, sids).replies.items():
             replies[sid] = None if logged.is_erased else logged.reply
     yield from witness.contradictions(replies)
     found: set[str] = set()

@@ -1,10 +1,8 @@
 """All SQL about the log of messages: the facts of every turn, and the transcript."""
 
 import hmac
-import json
 import uuid
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,68 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
-from conversation import LogEnd, Message, Outcome, State, Turn
+from conversation import Message, Outcome, State, Turn
 from database import Database, utc_now
 from models import LoggedMessage
+from storage import batch
+from storage.batch import Value
 
 FORGOTTEN = "forgotten-"
 """How a pseudonym begins."""
 
-Taken = tuple[Message, Turn, datetime]
-"""A message, the turn that it led to, and the clock as it was read for it."""
 
-
-@dataclass(frozen=True, slots=True)
-class LoggedReply:
-    """What was answered to a message that is in the log."""
-
-    contact: str
-    text: str
-    reply: str
-    conversation_id: str
-    is_finished: bool
-    is_erased: bool
-
-
-# Put together once, since they run with every batch.
-_BY_SID = sa.select(
-    LoggedMessage.message_sid,
-    LoggedMessage.contact_number,
-    LoggedMessage.body,
-    LoggedMessage.reply,
-    LoggedMessage.conversation_id,
-    LoggedMessage.outcome,
-    LoggedMessage.erased_at,
-).where(LoggedMessage.message_sid.in_(sa.bindparam("sids", expanding=True)))
-_INSERT = sa.insert(LoggedMessage)
-
-
-def find_replies(connection: Connection, sids: Collection[str]) -> dict[str, LoggedReply]:
-    """Look messages up by SID; those that were never taken are missing from the result."""
-    rows = connection.execute(_BY_SID, {"sids": [*sids]})
-    return {
-        row.message_sid: LoggedReply(
-            contact=row.contact_number,
-            text=row.body,
-            reply=row.reply,
-            conversation_id=row.conversation_id,
-            is_finished=row.outcome == Outcome.FINISHED,
-            is_erased=row.erased_at is not None,
-        )
-        for row in rows
-    }
-
-
-def append(connection: Connection, taken: Sequence[Taken]) -> None:
-    """Log messages with the facts of their turns.
-
-    Raises IntegrityError where a SID, a contact's turn or a place in a conversation is taken.
-    """
-    if taken:
-        connection.execute(_INSERT, [_row(*entry) for entry in taken])
-
-
-def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
+def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Value]:
+    """Make the row of a message with the facts of its turn, as storage.batch.write takes it."""
     return {
         "message_sid": message.sid,
         "contact_number": message.contact,
@@ -85,85 +33,9 @@ def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
         "reply": turn.reply,
         "outcome": str(turn.outcome),
         "state": str(turn.state),
-        "answers": dict(turn.answers),
+        "answers": turn.answers,
         "received_at": received_at,
     }
-
-
-def _of_last(*columns: Any) -> dict[str, sa.Select[Any]]:
-    """Select columns of each contact's last message; by database, as each has its own way.
-
-    Put together once. The contacts are one parameter, a JSON array.
-    """
-    contacts = sa.bindparam("contacts", type_=sa.Text)
-    queries = {}
-    for database, rows in (
-        ("sqlite", sa.func.json_each(contacts)),
-        ("postgresql", sa.func.json_array_elements_text(sa.cast(contacts, sa.JSON))),
-    ):
-        contact = rows.table_valued("value")
-        any_ = aliased(LoggedMessage)
-        last_turn = (
-            sa.select(sa.func.max(any_.turn))
-            .where(any_.contact_number == contact.c.value)
-            .scalar_subquery()
-        )
-        queries[database] = sa.select(*columns).select_from(
-            contact.join(
-                LoggedMessage,
-                (LoggedMessage.contact_number == contact.c.value)
-                & (LoggedMessage.turn == last_turn),
-            )
-        )
-    return queries
-
-
-_LAST_SIDS = _of_last(
-    LoggedMessage.contact_number, LoggedMessage.message_sid, LoggedMessage.erased_at
-)
-_ENDS = _of_last(
-    LoggedMessage.contact_number,
-    LoggedMessage.message_sid,
-    LoggedMessage.turn,
-    LoggedMessage.conversation_id,
-    LoggedMessage.position,
-    LoggedMessage.state,
-    LoggedMessage.answers,
-    LoggedMessage.received_at,
-    LoggedMessage.erased_at,
-)
-
-
-def find_ends(connection: Connection, contacts: Collection[str]) -> dict[str, LogEnd]:
-    """Find where contacts stand; those without a message are missing from the result."""
-    return {
-        row.contact_number: LogEnd(
-            message_sid=row.message_sid,
-            turn=row.turn,
-            conversation_id=row.conversation_id,
-            position=row.position,
-            state=row.state,
-            answers=row.answers,
-            received_at=row.received_at,
-            is_erased=row.erased_at is not None,
-        )
-        for row in _find_of_last(connection, _ENDS, contacts)
-    }
-
-
-def find_last_sids(connection: Connection, contacts: Collection[str]) -> dict[str, str]:
-    """Find the SIDs of contacts' last messages, without words; erased ones are left out."""
-    rows = _find_of_last(connection, _LAST_SIDS, contacts)
-    return {row.contact_number: row.message_sid for row in rows if row.erased_at is None}
-
-
-def _find_of_last(
-    connection: Connection, queries: Mapping[str, sa.Select[Any]], contacts: Collection[str]
-) -> Sequence[Row[Any]]:
-    if not contacts:
-        return []
-    query = queries[connection.dialect.name]
-    return connection.execute(query, {"contacts": json.dumps([*contacts])}).all()
 
 
 _NO_WORDS: dict[str, Any] = {"body": "", "reply": "", "media": [], "answers": {}, "context": {}}
@@ -238,7 +110,7 @@ def prove_writable(connection: Connection) -> None:
     """Write a message and take it back: what a commit of this needs, a real message needs too."""
     sid = f"proof-{uuid.uuid4().hex}"
     turn = Turn(1, sid, 1, Outcome.OPENED, State.START, {}, "")
-    append(connection, [(Message(sid, sid, ""), turn, utc_now())])
+    batch.write(connection, {"messages": [row_of(Message(sid, sid, ""), turn, utc_now())]})
     connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == sid))
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import message_log
 from conversation import State, is_under_way
 from database import Database, utc_now
 from models import LoggedMessage, Review
+from storage import batch
 
 _MESSAGES = (
     sa.select(
@@ -50,7 +50,7 @@ def read_records(database: Database, contact: str, idle_after: timedelta) -> dic
     Raises one of database.OUTAGES.
     """
     with database.snapshot() as connection:
-        end = message_log.find_ends(connection, [contact]).get(contact)
+        end = batch.read(connection, contacts=[contact]).ends.get(contact)
         is_open = end is not None and is_under_way(end, utc_now(), idle_after)
         tables = {}
         for name, query in _TABLES.items():

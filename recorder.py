@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy.engine import Connection
-
 import message_log
 import reviews
-from conversation import APOLOGY, LogEnd, Message, Situation, take_turn
+from conversation import APOLOGY, LogEnd, Message, Situation, Turn, take_turn
 from database import OUTAGES, Away, Database
 from entry import (
     Entry,
@@ -20,12 +18,15 @@ from entry import (
     insist_on_same,
 )
 from logs import describe, logger, masked
-from message_log import LoggedReply, Taken
-from storage import contact_state
+from storage import batch, contact_state
+from storage.batch import BatchFacts, LoggedReply, Value
 from storage.end_cache import EndCache
 from waiting_room import WaitingRoom
 
 Answers = dict[Entry, Reply | MessageSidTaken]
+
+Taken = tuple[Message, Turn, datetime]
+"""A message, the turn that it led to, and the clock as it was read for it."""
 
 
 class Recorder:
@@ -43,24 +44,24 @@ class Recorder:
         self._database, self._cache, self._room, self._clock = database, cache, room, clock
         self._idle_after, self._forgetting_key = idle_after, forgetting_key
 
-    def take(self, batch: list[Entry]) -> None:
+    def take(self, entries: list[Entry]) -> None:
         """Record a batch in one transaction or, where one message spoils that, one by one.
 
         Who is not answered by it stays in the waiting room. Raises OUTAGES or OutcomeUnknown; the
         same batch may be taken again, whoever was answered or withdrawn since.
         """
-        batch = [entry for entry in batch if not entry.is_over]
-        if not batch:
+        entries = [entry for entry in entries if not entry.is_over]
+        if not entries:
             self._prove_able()
             return
         try:
-            self._record(batch)
+            self._record(entries)
         except (*OUTAGES, OutcomeUnknown):
             raise
         except Exception as error:
             logger.warning("a batch is taken again one by one: %s", describe(error))
             held_elsewhere: set[str] = set()
-            for entry in batch:
+            for entry in entries:
                 if entry.message.contact not in held_elsewhere:
                     held_elsewhere |= self._take_alone(entry)
 
@@ -90,25 +91,24 @@ class Recorder:
             time.sleep(0.1)
             return {entry.message.contact}
 
-    def _record(self, batch: list[Entry], *, use_cache: bool = True) -> set[str]:
-        """Take the batch's turns in one transaction; return the contacts that others have locked.
+    def _record(self, entries: list[Entry], *, use_cache: bool = True) -> set[str]:
+        """Take a batch's turns in one transaction; return the contacts that others have locked.
 
         The first read comes after the locks, and the claim is the last step before COMMIT.
         """
-        contacts = [*dict.fromkeys(entry.message.contact for entry in batch)]
+        contacts = [*dict.fromkeys(entry.message.contact for entry in entries)]
         cached = self._cache.get(contacts) if use_cache else {}
         answers: Answers = {}
-        taken: list[Taken] = []
-        ends: dict[str, LogEnd] = {}
         try:
             with self._database.write() as connection:
                 locked = contact_state.try_lock(connection, contacts)
-                ours = [entry for entry in batch if entry.message.contact in locked]
-                self._answer_known(connection, ours, answers)
+                ours = [entry for entry in entries if entry.message.contact in locked]
+                sids = [entry.message.sid for entry in ours]
+                facts = batch.read(connection, sids, locked, cached)
+                self._answer_known(ours, facts, answers)
                 fresh = self._room.settle(entry for entry in ours if entry not in answers)
-                writing = {entry.message.contact for entry in fresh}
-                ends = contact_state.find_ends(connection, writing, cached)
-                self._take_turns(connection, fresh, ends, answers, taken)
+                taken, ends = self._take_turns(fresh, facts, answers)
+                batch.write(connection, _rows_of(taken))
                 self._room.claim(answers)
         except WithdrawnMeanwhile:
             return set()
@@ -128,30 +128,27 @@ class Recorder:
             time.sleep(0.005)  # as long as another worker's commit takes
         return set(others)
 
-    def _answer_known(self, connection: Connection, entries: list[Entry], answers: Answers) -> None:
+    def _answer_known(self, entries: list[Entry], facts: BatchFacts, answers: Answers) -> None:
         """Answer what is in the log already, with the words it was answered with then."""
-        known = message_log.find_replies(connection, [e.message.sid for e in entries])
         for entry in entries:
-            if entry.message.sid in known:
-                answers[entry] = self._repeat(entry.message, known[entry.message.sid])
+            logged = facts.replies.get(entry.message.sid)
+            if logged is not None:
+                answers[entry] = self._repeat(entry.message, logged)
 
     def _take_turns(
-        self,
-        connection: Connection,
-        entries: list[Entry],
-        ends: dict[str, LogEnd],
-        answers: Answers,
-        taken: list[Taken],
-    ) -> None:
-        """Take the entries' turns in order, and write them. `ends` moves on with each turn."""
+        self, entries: list[Entry], facts: BatchFacts, answers: Answers
+    ) -> tuple[list[Taken], dict[str, LogEnd]]:
+        """Take the entries' turns in order; return them, and where their contacts stand then."""
+        taken: list[Taken] = []
+        ends: dict[str, LogEnd] = {}
         for entry in entries:
             message, now = entry.message, self._clock()
-            turn = take_turn(Situation(now, self._idle_after, ends.get(message.contact)), message)
+            end = ends.get(message.contact) or facts.ends.get(message.contact)
+            turn = take_turn(Situation(now, self._idle_after, end), message)
             ends[message.contact] = turn.log_end(message, now)
             taken.append((message, turn, now))
             answers[entry] = Reply(turn.reply, turn.conversation_id if turn.is_finished else None)
-        message_log.append(connection, taken)
-        reviews.save(connection, [each for each in taken if each[1].is_finished])
+        return taken, ends
 
     def _repeat(self, message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
         """Say again what was answered, or nothing where those words have been erased."""
@@ -163,6 +160,15 @@ class Recorder:
         except MessageSidTaken as error:
             return error
         return Reply(logged.reply, logged.conversation_id if logged.is_finished else None)
+
+
+def _rows_of(taken: list[Taken]) -> dict[str, list[dict[str, Value]]]:
+    """Make the rows of turns, by table."""
+    finished = (each for each in taken if each[1].is_finished)
+    return {
+        "messages": [message_log.row_of(*each) for each in taken],
+        "reviews": [reviews.row_of(*each) for each in finished],
+    }
 
 
 def _log_taken(taken: list[Taken]) -> None:

@@ -2,34 +2,22 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from conversation import Message, Turn
-from message_log import Taken
 from models import Review
+from storage.batch import Value
 
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
 
-# Put together once, since it runs with every batch.
-_INSERT = sa.insert(Review)
 
-
-def save(connection: Connection, finished: Sequence[Taken]) -> None:
-    """Save the reviews of turns that finished one.
-
-    Raises IntegrityError where a conversation has made its review already.
-    """
-    if finished:
-        connection.execute(_INSERT, [_row(*each) for each in finished])
-
-
-def _row(message: Message, turn: Turn, received_at: datetime) -> dict[str, Any]:
+def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Value]:
+    """Make the row of the review that a turn finished, as storage.batch.write takes it."""
     product, name, review = (turn.answers[each] for each in ("product", "name", "review"))
     return {
         "conversation_id": turn.conversation_id,

@@ -1,1 +1,1 @@
-"""Where contacts stand: the log's end, behind a small cache, under each contact's lock."""
+"""Contacts' locks, the SQL of a batch, and a cache of where contacts stand."""

@@ -1,17 +1,14 @@
-"""A contact's lock, and where the contact stands: at the log's end, whatever a cache says.
+"""A contact's lock.
 
 Whatever writes or erases a contact's words takes the contact's lock first, then reads. Each
 statement of PostgreSQL sees what was committed before it (READ COMMITTED), so a read under the
 lock sees what its last holder committed. On SQLite a writing transaction is the lock of everybody.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-
-import message_log
-from conversation import LogEnd
 
 _TRY_LOCK = sa.text(
     "SELECT contact FROM unnest(CAST(:contacts AS text[])) AS contact"
@@ -38,19 +35,3 @@ def lock(connection: Connection, contact: str) -> None:
     """
     if connection.dialect.name != "sqlite":
         connection.execute(_LOCK, {"contact": contact})
-
-
-def find_ends(
-    connection: Connection, contacts: Collection[str], cached: Mapping[str, LogEnd]
-) -> dict[str, LogEnd]:
-    """Find where locked contacts stand; those without a message are missing from the result.
-
-    A cached end counts only where the log ends at that message, unerased.
-    """
-    known = {contact: cached[contact] for contact in contacts if contact in cached}
-    last_sids = message_log.find_last_sids(connection, known)
-    good = {
-        contact: end for contact, end in known.items() if last_sids.get(contact) == end.message_sid
-    }
-    others = [contact for contact in contacts if contact not in good]
-    return good | message_log.find_ends(connection, others)

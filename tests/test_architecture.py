@@ -23,7 +23,7 @@ ALLOWED = {
     "access": "login_cookie",
     "run": "",
     "command": "",
-    "reviews": "models database conversation message_log",
+    "reviews": "models database conversation storage.batch",
     "listing": "models database reviews",
     "csv_export": "",
     "forgetting": "database schema models message_log reviews storage.contact_state whatsapp"
@@ -31,20 +31,21 @@ ALLOWED = {
     "retention": "database models message_log storage.contact_state",
     "api_filters": "listing reviews whatsapp",
     "api_answers": "csv_export listing reviews whatsapp services",
-    "message_log": "models database conversation",
+    "message_log": "models database conversation storage.batch",
     "storage": "",
-    "storage.contact_state": "conversation message_log",
+    "storage.batch": "conversation",
+    "storage.contact_state": "",
     "storage.end_cache": "conversation",
     "entry": "conversation",
     "waiting_room": "conversation entry",
-    "recorder": "conversation database storage.contact_state storage.end_cache reviews"
-    " message_log entry waiting_room",
+    "recorder": "conversation database storage.batch storage.contact_state storage.end_cache"
+    " reviews message_log entry waiting_room",
     "collector": "conversation database schema storage.end_cache recorder entry waiting_room",
     "audit": "",
     "audit.conversation_checks": "conversation models",
     "audit.cross_checks": "conversation models reviews whatsapp",
     "foundations": "database models",
-    "checker": "models database schema foundations message_log settings whatsapp witness"
+    "checker": "models database schema foundations settings storage.batch whatsapp witness"
     " audit.conversation_checks audit.cross_checks",
     "signature": "",
     "forms": "",
@@ -63,7 +64,7 @@ ALLOWED = {
     " reviews services whatsapp",
     "phone": "access conversation database pages phone_records services settings simulator"
     " whatsapp",
-    "phone_records": "conversation database message_log models",
+    "phone_records": "conversation database models storage.batch",
     "main": "settings database storage.end_cache collector retention whatsapp access services"
     " webhooks api api_docs login dashboard live phone",
     "backup": "checker database foundations schema settings",

@@ -14,10 +14,11 @@ import doctor
 from conversation import Message, replay
 from database import normalise_url, open_database, utc_now
 from doctor import Finding
-from message_log import append
+from message_log import row_of
 from models import LoggedMessage
 from schema import SCHEMA_VERSION
 from settings import Settings
+from storage import batch
 from tests.conftest import TOKEN
 from tests.databases import Postgres, Valkey
 from tests.test_adoption import SEED
@@ -66,7 +67,8 @@ def log_message(url: str, in_time: timedelta, erased: bool = False) -> None:
     message = Message("SM1", "+15551234567", "hi")
     received_at = utc_now() + in_time
     with closing(open_database(url)) as database, database.write() as connection:
-        append(connection, [(message, replay([message])[0], received_at)])
+        row = row_of(message, replay([message])[0], received_at)
+        batch.write(connection, {"messages": [row]})
         if erased:
             connection.execute(sa.update(LoggedMessage).values(erased_at=received_at))
 

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 import reviews
 from conversation import Message, Outcome, State, Turn
 from database import Database
+from storage import batch
 from tests.conftest import database_of
 from tests.test_reviews_api import NOON, ids
 from whatsapp import STATUSES
@@ -33,7 +34,8 @@ def record(
     answers = {"product": product, "name": name, "review": text}
     turn = Turn(4, conversation_id, 4, Outcome.FINISHED, State.START, answers, "")
     with database.write() as connection:
-        reviews.save(connection, [(Message(conversation_id, contact, text), turn, at)])
+        row = reviews.row_of(Message(conversation_id, contact, text), turn, at)
+        batch.write(connection, {"reviews": [row]})
         number = reviews.find_confirmed(connection, conversation_id, None)
         assert number is not None
         if status is not None:

@@ -25,20 +25,20 @@ MUTANTS = [
     Mutant(
         "no message is looked up in the log",
         "recorder.py",
-        "known = message_log.find_replies(connection, [e.message.sid for e in entries])",
-        "known: dict[str, LoggedReply] = {}",
+        "logged = facts.replies.get(entry.message.sid)",
+        "logged = None",
         sign="UNIQUE constraint failed: messages.message_sid",
     ),
     Mutant(
         "messages are logged after COMMIT, in a transaction of their own",
         "recorder.py",
-        "        message_log.append(connection, taken)\n",
+        "                batch.write(connection, _rows_of(taken))\n",
         "",
         also=(
             (
                 "        self._room.answer(answers)\n",
                 "        with self._database.write() as connection:\n"
-                "            message_log.append(connection, taken)\n"
+                "            batch.write(connection, _rows_of(taken))\n"
                 "        self._room.answer(answers)\n",
             ),
         ),
@@ -134,14 +134,14 @@ MUTANTS = [
             with self._database.write() as connection:
                 locked =""",
         """        with self._database.read() as early:
-            stood = contact_state.find_ends(early, contacts, {})
+            stood = batch.read(early, contacts=contacts).ends
         try:
             with self._database.write() as connection:
                 locked =""",
         also=(
             (
-                "ends = contact_state.find_ends(connection, writing, cached)",
-                "ends = {c: stood[c] for c in writing if c in stood}",
+                "facts = batch.read(connection, sids, locked, cached)",
+                "facts = BatchFacts(batch.read(connection, sids).replies, stood)",
             ),
         ),
         noticed_by="tests/writer/test_forgotten.py",
@@ -149,15 +149,10 @@ MUTANTS = [
     ),
     Mutant(
         "the last message is the one with the latest time",
-        "message_log.py",
-        """            sa.select(sa.func.max(any_.turn))
-            .where(any_.contact_number == contact.c.value)
-""",
-        """            sa.select(any_.turn)
-            .where(any_.contact_number == contact.c.value)
-            .order_by(any_.received_at.desc())
-            .limit(1)
-""",
+        "storage/batch.py",
+        "SELECT max(turn) FROM messages AS any_turn WHERE contact_number = contact.value",
+        "SELECT turn FROM messages AS any_turn WHERE contact_number = contact.value"
+        " ORDER BY received_at DESC LIMIT 1",
         sign="UNIQUE constraint failed: messages.contact_number, messages.turn",
     ),
     Mutant(
@@ -225,17 +220,17 @@ MUTANTS = [
     ),
     Mutant(
         "a cached end of another message counts",
-        "storage/contact_state.py",
-        "if last_sids.get(contact) == end.message_sid",
-        "if contact in last_sids",
+        "storage/batch.py",
+        ".answers if row.answers is None else",
+        ".answers if row.contact_number in cached else",
         "tests/writer/test_trouble.py",
         sign="test_an_end_of_another_log_at_the_same_turn_does_not_count",
     ),
     Mutant(
         "a cached end that was erased counts",
-        "message_log.py",
-        "for row in rows if row.erased_at is None}",
-        "for row in rows}",
+        "storage/batch.py",
+        "    is_erased = row.erased_at is not None\n",
+        "    is_erased = row.erased_at is not None and row.contact_number not in cached\n",
         "tests/writer/test_trouble.py",
         sign="test_an_end_that_was_erased_does_not_count",
     ),

@@ -14,6 +14,7 @@ import pages
 from conversation import Message, replay
 from database import Database, open_database
 from models import LoggedMessage
+from storage import batch
 from tests.conftest import database_of
 from tests.test_filters import record
 from tests.test_reviews_api import NOON
@@ -31,7 +32,8 @@ def converse(
     turns = replay(messages)
     times = [at + number * pause for number in range(len(texts))]
     with database.write() as connection:
-        message_log.append(connection, [*zip(messages, turns, times, strict=True)])
+        rows = [message_log.row_of(*each) for each in zip(messages, turns, times, strict=True)]
+        batch.write(connection, {"messages": rows})
     return turns[0].conversation_id
 
 

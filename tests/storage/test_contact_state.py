@@ -133,18 +133,3 @@ def test_erasing_a_review_and_its_customer_at_once_ends_for_both(worker: Worker)
             both.set()
             one.result(timeout=10)
             assert other.result(timeout=10) is not None
-
-
-def test_where_contacts_stand_is_found_in_one_statement(database: Database) -> None:
-    write_reviews(database, ANA, BEN)
-    asked: list[str] = []
-    with database.read() as connection:
-        sa.event.listen(
-            database.engine, "before_cursor_execute", lambda *args: asked.append(args[2])
-        )
-        ends = contact_state.find_ends(connection, [ANA, BEN, "+1"], {})
-    assert {contact: (end.turn, end.state) for contact, end in ends.items()} == {
-        ANA: (4, "START"),
-        BEN: (4, "START"),
-    }
-    assert [statement[:6] for statement in asked if "messages" in statement] == ["SELECT"]

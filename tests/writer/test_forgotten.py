@@ -15,7 +15,7 @@ from database import OUTAGES, Database, open_database
 from entry import Reply
 from forgetting import forget_contact
 from models import LoggedMessage
-from storage import contact_state
+from storage import batch, contact_state
 from tests.traces import everything, traces
 from tests.writer.conftest import (
     ANA,
@@ -54,7 +54,7 @@ def test_a_cache_that_is_behind_the_log_is_not_gone_on_with(
             talk = [message(first + n, [*TEXTS, *TEXTS][n], contact) for n in range(said + since)]
             tell_in_turn(collector, *talk[:said])
             with database.read() as connection:
-                behind |= message_log.find_ends(connection, [contact])
+                behind |= batch.read(connection, contacts=[contact]).ends
             tell_in_turn(collector, *talk[said:])
             assert forget_contact(database, contact, "") is not None
     collector._cache.put(behind)

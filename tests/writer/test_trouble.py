@@ -17,7 +17,7 @@ from conversation import APOLOGY, LogEnd
 from database import Database, open_database, utc_now
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage, Review
-from storage import contact_state
+from storage import batch, contact_state
 from storage.end_cache import EndCache
 from tests.servers import wait_until
 from tests.writer.conftest import (
@@ -106,14 +106,14 @@ class TestWhatCannotEvenBeLookedUp:
     def test_a_message_of_unknown_fate_stalls_nobody_else(
         self, collector: Interrupted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        look_up, good_tries = message_log.find_replies, iter([True])
+        read, good_tries = batch.read, iter([True])
 
-        def fail_for_ana(connection: Any, sids: list[str]) -> Any:
+        def fail_for_ana(connection: Any, sids: list[str], *others: Any) -> Any:
             if "SM1" in sids and not next(good_tries, False):
                 raise KeyError("an odd row")
-            return look_up(connection, sids)
+            return read(connection, sids, *others)
 
-        monkeypatch.setattr(message_log, "find_replies", fail_for_ana)
+        monkeypatch.setattr(batch, "read", fail_for_ana)
         collector.after_commit = once(fail)
         collector.DEADLINE_SECONDS = 2.0
         unknown, other = tell(collector, message(1), message(11, "hi", BEN))
@@ -197,7 +197,7 @@ class TestACacheThatIsBehind:
 def ends(database: Database) -> dict[str, LogEnd]:
     """Read where Ana stands, as a cache may have kept it."""
     with database.read() as connection:
-        return message_log.find_ends(connection, [ANA])
+        return batch.read(connection, contacts=[ANA]).ends
 
 
 class TestSeveralWorkers:

@@ -1,0 +1,153 @@
+"""What a batch of messages reads and writes: the hot path's SQL, sent as text.
+
+One statement reads everything that the batch's turns depend on, and one writes what they led to
+(SQLite takes one for each table): on PostgreSQL every statement is a round trip. The read has an
+arm for each kind of fact, so that a further input of a turn needs no further trip.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.engine import Connection, Row
+
+from conversation import LogEnd, Outcome
+
+Value = str | int | datetime | Mapping[str, Any] | Sequence[Any] | None
+"""What a column takes; mappings and sequences are kept as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedReply:
+    """What was answered to a message that is in the log."""
+
+    contact: str
+    text: str
+    reply: str
+    conversation_id: str
+    is_finished: bool
+    is_erased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """What the log knows: replies by SID, ends by contact. What it does not know is left out."""
+
+    replies: dict[str, LoggedReply]
+    ends: dict[str, LogEnd]
+
+
+# The answers of an end that is cached are not read: the cache has them.
+_READ = """
+SELECT 'reply' AS kind, message_sid, contact_number, conversation_id, outcome, erased_at, body,
+    reply, NULL AS turn, NULL AS position, NULL AS state, NULL AS answers, NULL AS received_at
+FROM messages WHERE message_sid {is_among}
+UNION ALL
+SELECT 'end', message_sid, contact_number, conversation_id, outcome, erased_at, NULL,
+    NULL, turn, position, state,
+    CASE WHEN message_sid {is_among} THEN NULL ELSE CAST(answers AS TEXT) END, received_at
+FROM {contacts} JOIN messages ON contact_number = contact.value
+    AND turn = (SELECT max(turn) FROM messages AS any_turn WHERE contact_number = contact.value)
+"""
+_READS = {
+    "postgresql": _READ.format(
+        is_among="= ANY(%s::text[])", contacts="unnest(%s::text[]) AS contact(value)"
+    ),
+    "sqlite": _READ.format(
+        is_among="IN (SELECT value FROM json_each(?))", contacts="json_each(?) AS contact"
+    ),
+}
+
+
+def read(
+    connection: Connection,
+    sids: Collection[str] = (),
+    contacts: Collection[str] = (),
+    cached: Mapping[str, LogEnd] | None = None,
+) -> BatchFacts:
+    """Read what was answered to messages, and where locked contacts stand.
+
+    An end in `cached` counts only where the log ends at that message, unerased.
+    """
+    cached = cached or {}
+    lists = [*sids], [end.message_sid for end in cached.values()], [*contacts]
+    is_sqlite = connection.dialect.name == "sqlite"
+    parameters = tuple(json.dumps(each) if is_sqlite else each for each in lists)
+    facts = BatchFacts({}, {})
+    for row in connection.exec_driver_sql(_READS[connection.dialect.name], parameters):
+        if row.kind == "reply":
+            facts.replies[row.message_sid] = _read_reply(row)
+        else:
+            facts.ends[row.contact_number] = _read_end(row, cached)
+    return facts
+
+
+def _read_reply(row: Row[Any]) -> LoggedReply:
+    return LoggedReply(
+        contact=row.contact_number,
+        text=row.body,
+        reply=row.reply,
+        conversation_id=row.conversation_id,
+        is_finished=row.outcome == Outcome.FINISHED,
+        is_erased=row.erased_at is not None,
+    )
+
+
+def _read_end(row: Row[Any], cached: Mapping[str, LogEnd]) -> LogEnd:
+    answers = cached[row.contact_number].answers if row.answers is None else json.loads(row.answers)
+    is_erased = row.erased_at is not None
+    return LogEnd(
+        message_sid=row.message_sid,
+        turn=row.turn,
+        conversation_id=row.conversation_id,
+        position=row.position,
+        state=row.state,
+        answers={} if is_erased else answers,
+        received_at=_as_utc(row.received_at),
+        is_erased=is_erased,
+    )
+
+
+def _as_utc(time: str | datetime) -> datetime:
+    """Read a time; SQLite has it as text, in UTC and without a zone."""
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def write(connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Value]]]) -> None:
+    """Insert rows by table; all rows of a table have the same columns.
+
+    Raises IntegrityError where a key is taken.
+    """
+    inserts = {table: some for table, some in rows.items() if some}
+    if connection.dialect.name == "sqlite":
+        for table, some in inserts.items():
+            values = [tuple(map(_for_sqlite, row.values())) for row in some]
+            connection.exec_driver_sql(_insert(table, some[:1], "?"), values)
+    elif inserts:
+        statements = [_insert(table, some, "%s") for table, some in inserts.items()]
+        every = (row for some in inserts.values() for row in some)
+        flat = tuple(_for_postgresql(value) for row in every for value in row.values())
+        connection.exec_driver_sql("; ".join(statements), flat)
+
+
+def _insert(table: str, rows: Sequence[Mapping[str, Value]], mark: str) -> str:
+    """Write an INSERT with a mark for every value of the rows."""
+    marks = f"({', '.join([mark] * len(rows[0]))})"
+    values = ", ".join([marks] * len(rows))
+    return f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {values}"  # noqa: S608 - our names
+
+
+def _for_sqlite(value: Value) -> str | int | None:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+    return _for_postgresql(value)  # type: ignore[return-value]
+
+
+def _for_postgresql(value: Value) -> str | int | datetime | None:
+    if value is None or isinstance(value, str | int | datetime):
+        return value
+    return json.dumps(value, ensure_ascii=False)
