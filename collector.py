@@ -133,7 +133,7 @@ class Collector:
 
     def _until_done(self, action: Callable[[], object]) -> bool:
         """Do it, again and again while the database is away; False where we close before that."""
-        pause = 0.05
+        pause = 0.0
         while True:
             try:
                 action()
@@ -144,9 +144,11 @@ class Collector:
                 if self._away_since is not None:
                     self._note_back(time.monotonic() - self._away_since)
                 return True
+            # At once after the first failure: it may have been one connection that broke, and the
+            # pool has new ones.
             if self._room.wait_closed(pause):
                 return False
-            pause = min(2 * pause, self.LONGEST_PAUSE_SECONDS)
+            pause = min(max(2 * pause, 0.05), self.LONGEST_PAUSE_SECONDS)
 
     def _note_away(self, error: Exception) -> None:
         now = time.monotonic()

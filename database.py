@@ -1,9 +1,11 @@
 """The door to the database: engine, time-outs, transactions."""
 
 import json
+import math
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_ur
 from sqlalchemy.exc import (
     DisconnectionError,
     InterfaceError,
+    InvalidatePoolError,
     InvalidRequestError,
     OperationalError,
 )
@@ -169,7 +172,6 @@ def open_database(url: str) -> Database:
         normal,
         hide_parameters=True,
         json_serializer=_json,
-        pool_pre_ping=True,
         # A later snapshot for each statement: what is read under a lock is what its last holder
         # committed, whatever default the server was given.
         isolation_level="READ COMMITTED",
@@ -191,6 +193,8 @@ def open_database(url: str) -> Database:
         },
     )
     event.listen(engine, "handle_error", _recognise_outage)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_ping_if_idle, engine))
     return Database(engine)
 
 
@@ -215,6 +219,24 @@ def _recognise_outage(context: ExceptionContext) -> None:
     # Read-only, as after a failover to a standby: an InternalError to the driver.
     if getattr(context.original_exception, "pgcode", None) == "25006":
         raise Away(describe(context.original_exception))
+
+
+IDLE_SECONDS = 5.0
+"""A pooled connection that was idle for longer is tried before it is used: a round trip."""
+
+
+def _note_use(_driver_connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _ping_if_idle(engine: Engine, driver_connection: Any, record: Any, _proxy: Any) -> None:
+    """Let the pool replace all its connections where an idle one is broken."""
+    if time.monotonic() - record.info.get("used_at", math.inf) < IDLE_SECONDS:
+        return
+    try:
+        engine.dialect.do_ping(driver_connection)
+    except Exception as error:
+        raise InvalidatePoolError(describe(error)) from error
 
 
 def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import database as database_module
 from collector import Collector
 from conversation import APOLOGY
 from database import Away, Database, open_database
@@ -192,3 +193,46 @@ class TestAnOutage:
         go_on.set()
         wait_until(collector.is_able)
         assert count(database, LoggedMessage) == 0
+
+
+def end_sessions(database: Database, postgres: Postgres) -> None:
+    """End the sessions of a database, as a restart of the server does."""
+    postgres.run_sql(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        f" WHERE datname = '{database.engine.url.database}'"
+    )
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+class TestBrokenConnections:
+    def test_the_batch_is_taken_again_at_once_on_a_new_connection(
+        self,
+        collector: Interrupted,
+        database: Database,
+        postgres: Postgres,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        tell_in_turn(collector, message(1), message(2))
+        with database.read(), database.read():
+            """Two more connections are in the pool."""
+        wait, pauses = collector._room.wait_closed, list[float]()
+
+        def note_pause(seconds: float) -> bool:
+            pauses.append(seconds)
+            return wait(seconds)
+
+        monkeypatch.setattr(collector._room, "wait_closed", note_pause)
+        end_sessions(database, postgres)
+        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+        assert pauses == [0.0]
+        insist_on_one_review(database)
+
+    def test_one_that_broke_while_it_was_idle_is_replaced_before_its_use(
+        self, database: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.0)
+        with database.read(), database.read():
+            """Two connections are in the pool."""
+        end_sessions(database, postgres)
+        for _ in range(3):
+            assert count(database, LoggedMessage) == 0
