@@ -7,12 +7,13 @@ finds in a COMMIT gets no sentence at all, as none would surely be true.
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 from conversation import Message
 from database import OUTAGES, Database, utc_now
-from entry import OutcomeUnknown, Reply, wake
+from entry import ClientGone, OutcomeUnknown, Reply, wake
 from logs import describe, logger
 from recorder import Recorder
 from schema import CannotStart
@@ -25,8 +26,15 @@ class Collector:
 
     DEADLINE_SECONDS = 6.0
     """After arrival. Twilio waits 15 s, or 7 with the webhook address that the README gives."""
+    QUICK_SECONDS = 0.3
+    """An answer that takes longer is slow: from then on the client is watched."""
+    PAUSE_SECONDS = 0.15
+    """Between two tries while the database is away and somebody waits: another worker may have
+    recorded the message, and an apology would be false."""
+    LAST_TRY_SECONDS = 0.05
+    """So long before the earliest deadline is one more try."""
     LONGEST_PAUSE_SECONDS = 1.0
-    """Between two tries while the database is away."""
+    """Between two tries while nobody waits."""
     SAID_AGAIN_SECONDS = 60.0
     """Between two lines of the log that tell of one outage."""
 
@@ -61,11 +69,14 @@ class Collector:
         self._said_at, self._said_away = -self.SAID_AGAIN_SECONDS, False
         self._failure: Exception | None = None
 
-    async def reply_to(self, message: Message) -> Reply:
+    async def reply_to(
+        self, message: Message, client_gone: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> Reply:
         """Wait until the message's turn is on disk; return what was answered to it, now or before.
 
-        At the deadline the message is withdrawn, and the reply is the apology. Raises
-        MessageSidTaken, OutcomeUnknown, or CannotStart where the process never could.
+        At the deadline the message is withdrawn, and the reply is the apology. `client_gone` ends
+        when the client has closed its connection. Raises MessageSidTaken, OutcomeUnknown,
+        ClientGone, or CannotStart where the process never could.
         """
         self._ensure_writer()
         if self._failure is not None:
@@ -76,15 +87,31 @@ class Collector:
         # Two rounds of the loop later: in one it reads what else has come, in the next it takes
         # that in (uvloop does; asyncio's own loop sees less of it).
         loop.call_soon(loop.call_soon, room.call_writer, entry)
-        deadline = loop.call_later(self.DEADLINE_SECONDS, wake, [delivery])
+        quick = min(self.QUICK_SECONDS, self.DEADLINE_SECONDS)
+        timer = loop.call_later(quick, self._wait_on, delivery, quick, client_gone)
         try:
             await delivery
         finally:
-            deadline.cancel()
+            timer.cancel()
             room.leave(entry, delivery)
         if not entry.is_over:
             room.withdraw(entry)
         return entry.result()
+
+    def _wait_on(
+        self,
+        delivery: asyncio.Future[None],
+        waited: float,
+        client_gone: Callable[[], Coroutine[Any, Any, None]] | None,
+    ) -> None:
+        """Let a slow delivery wait until its deadline, or until its client is gone."""
+        loop = delivery.get_loop()
+        deadline = loop.call_later(self.DEADLINE_SECONDS - waited, wake, [delivery])
+        delivery.add_done_callback(lambda _: deadline.cancel())
+        if client_gone is not None:
+            watching = loop.create_task(client_gone())
+            watching.add_done_callback(lambda _: _give_up(delivery))
+            delivery.add_done_callback(lambda _: watching.cancel())
 
     def start(self, on_death: Callable[[], None] = lambda: None) -> None:
         """Start the writer and wait for its first try to open the database, whatever comes of it.
@@ -148,7 +175,17 @@ class Collector:
             # pool has new ones.
             if self._room.wait_closed(pause):
                 return False
-            pause = min(max(2 * pause, 0.05), self.LONGEST_PAUSE_SECONDS)
+            pause = self._next_pause(pause)
+
+    def _next_pause(self, pause: float) -> float:
+        """Say how long to pause before the next try, by the pause before this one."""
+        longer = max(2 * pause, 0.05)
+        waited = self._room.longest_wait()
+        if waited is None:
+            return min(longer, self.LONGEST_PAUSE_SECONDS)
+        left = self.DEADLINE_SECONDS - waited - self.LAST_TRY_SECONDS
+        longest = left if 0.0 < left < self.PAUSE_SECONDS else self.PAUSE_SECONDS
+        return min(longer, longest)
 
     def _note_away(self, error: Exception) -> None:
         now = time.monotonic()
@@ -175,3 +212,8 @@ class Collector:
         self._tried.set()
         if started:
             self._on_death()
+
+
+def _give_up(delivery: asyncio.Future[None]) -> None:
+    if not delivery.done():
+        delivery.set_exception(ClientGone())

@@ -32,6 +32,10 @@ class OutcomeUnknown(Exception):
     """COMMIT was sent, its answer never came: nobody knows yet whether the message is recorded."""
 
 
+class ClientGone(Exception):
+    """The client closed its connection before there was an answer: nobody will read one."""
+
+
 class WithdrawnMeanwhile(Exception):
     """A customer was told to send again while the batch was under way: it goes on without them."""
 
@@ -53,6 +57,8 @@ class Entry:
 
     message: Message
     number: int
+    entered_at: float
+    """By time.monotonic."""
     fate: Fate = Fate.WAITING
     deliveries: list[Future[None]] = field(default_factory=list)
     answer: Reply | Exception | None = None

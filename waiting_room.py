@@ -47,6 +47,8 @@ class WaitingRoom:
         self._due = 0  # the writer is to take whoever has this number or a lower one
         self._gathering_since = 0.0  # when the first came for whom it has not been called
         self._closed = False
+        self.dropped = 0
+        """How many messages were not recorded since nobody waited for them any more."""
 
     # What the event loop does.
 
@@ -65,7 +67,7 @@ class WaitingRoom:
             if self._arrivals == self._due:
                 self._gathering_since = time.monotonic()
             self._arrivals += 1
-            entry = Entry(message, self._arrivals, deliveries=[delivery])
+            entry = Entry(message, self._arrivals, time.monotonic(), deliveries=[delivery])
             if self._closed or len(self._by_sid) >= self.MOST_ENTRIES:
                 logger.error("no room, message refused sid=%s", message.sid)
                 entry.answer, entry.fate = self._last_word(message), Fate.WITHDRAWN
@@ -135,13 +137,18 @@ class WaitingRoom:
     def settle(self, entries: Iterable[Entry]) -> list[Entry]:
         """Pick those still wanted of entries that, as the log has told, are not recorded.
 
-        Where a COMMIT failed and the last delivery has had its 503, the message is dropped: its
-        customer saw no answer and will write again.
+        A message is dropped whose deliveries had their 503, or whose clients have all gone: nobody
+        would hear of it, and another worker may have told the customer to send it again.
         """
         wanted = []
         with self._lock:
             for entry in entries:
-                if entry.fate is Fate.UNKNOWN and not entry.deliveries:
+                if not entry.is_over and not entry.deliveries:
+                    self.dropped += 1
+                    sid = entry.message.sid
+                    logger.error(
+                        "not recorded, nobody waits for it sid=%s dropped=%d", sid, self.dropped
+                    )
                     self._finish({entry: Reply(APOLOGY)}, Fate.WITHDRAWN)
                     continue
                 if entry.fate is Fate.UNKNOWN:
@@ -190,6 +197,12 @@ class WaitingRoom:
                 abandoned = entry.fate is Fate.UNKNOWN and not entry.deliveries
                 if entry.fate is Fate.WAITING or abandoned:
                     self._finish({entry: answer}, Fate.WITHDRAWN)
+
+    def longest_wait(self) -> float | None:
+        """Say for how many seconds the first of those who are here has waited; None for nobody."""
+        with self._lock:
+            oldest = next(iter(self._by_sid.values()), None)
+            return None if oldest is None else time.monotonic() - oldest.entered_at
 
     def let_others_pass(self, contacts: Iterable[str]) -> None:
         """Move contacts that are held elsewhere to the end, so that they stall nobody."""

@@ -1,5 +1,6 @@
 """Twilio's two webhooks: a customer's message, and the delivery status of our confirmation."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -10,7 +11,7 @@ import reviews
 import whatsapp
 from access import refuse_foreign_origin
 from database import Database, utc_now
-from entry import MessageSidTaken, OutcomeUnknown
+from entry import ClientGone, MessageSidTaken, OutcomeUnknown
 from logs import logger
 from services import in_time, services_of
 from whatsapp import StatusUpdate
@@ -64,14 +65,22 @@ async def receive_message(request: Request) -> Response:
     here = services_of(request)
     message = await here.twilio.read_message(request)
     try:
-        reply = await here.collector.reply_to(message)
+        reply = await here.collector.reply_to(message, partial(_until_gone, request))
     except MessageSidTaken:
         logger.warning("refused, another contact's SID sid=%s", message.sid)
         raise HTTPException(400, "Another contact has used this MessageSid.") from None
+    except ClientGone:
+        return Response(status_code=503)  # which nobody reads
     except OutcomeUnknown:
         raise HTTPException(503, "The database did not answer in time.") from None
     twiml = here.twilio.write_reply(reply.text, reply.confirms)
     return Response(twiml, media_type="text/xml")
+
+
+async def _until_gone(request: Request) -> None:
+    """Wait until the client has closed its connection; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @router.post(

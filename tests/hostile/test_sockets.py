@@ -2,14 +2,17 @@
 
 import selectors
 import socket
+import sqlite3
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from collector import Collector
 from simulator import Customer, Simulator
 from tests.captures import FORM
 from tests.servers import Uvicorn, serve, wait_until
@@ -225,3 +228,23 @@ def test_beyond_its_limit_a_server_refuses_and_then_goes_on(
             assert sockets[-1].recv(4096).startswith(b"HTTP/1.1 503 ")
         wait_until(server.is_up)
         assert converse(server) == ANSWERS
+
+
+def test_what_a_client_did_not_wait_for_is_not_recorded_once_the_database_is_back(
+    server: Uvicorn,
+) -> None:
+    """Its customer may have been told by another worker to send it again."""
+    body = b"From=whatsapp%3A%2B15550009999&Body=Hi&MessageSid=SMimpatient"
+    head = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode()
+    file = server.log.with_name("test.db")
+    with closing(sqlite3.connect(file, isolation_level=None)) as another_program:
+        another_program.execute("BEGIN IMMEDIATE")
+        with socket.create_connection(("127.0.0.1", server.port)) as impatient:
+            impatient.sendall(head + body)
+            time.sleep(2 * Collector.QUICK_SECONDS)
+        time.sleep(0.1)  # for the server to notice
+        another_program.execute("COMMIT")
+        wait_until(lambda: "nobody waits for it sid=SMimpatient" in server.log.read_text())
+        recorded = "SELECT count(*) FROM messages WHERE message_sid = 'SMimpatient'"
+        assert another_program.execute(recorded).fetchone() == (0,)
+    assert converse(server) == ANSWERS

@@ -10,7 +10,7 @@ import database as database_module
 from collector import Collector
 from conversation import APOLOGY
 from database import Away, Database, open_database
-from entry import OutcomeUnknown, Reply
+from entry import ClientGone, OutcomeUnknown, Reply
 from models import LoggedMessage
 from storage.end_cache import EndCache
 from tests.databases import Postgres
@@ -193,6 +193,84 @@ class TestAnOutage:
         go_on.set()
         wait_until(collector.is_able)
         assert count(database, LoggedMessage) == 0
+
+
+@pytest.mark.parametrize(
+    ("waited", "pause", "longest"),
+    [
+        (0.0, 0.0, 0.05),
+        (1.0, 0.1, 0.15),
+        (5.9, 0.15, 0.05),  # the last try is 50 ms before the deadline
+        (5.97, 0.15, 0.15),
+        (None, 0.4, 0.8),
+        (None, 0.8, 1.0),
+    ],
+)
+def test_tries_are_close_while_somebody_waits_and_one_is_right_before_the_deadline(
+    sqlite_url: str, waited: float | None, pause: float, longest: float
+) -> None:
+    """Another worker may record the message meanwhile: then an apology would be false."""
+    collector = Collector(open_database(sqlite_url), EndCache(), TTL)
+    collector._room.longest_wait = lambda: waited  # type: ignore[method-assign]
+    assert collector._next_pause(pause) == pytest.approx(longest)
+
+
+class TestAClientThatIsGone:
+    def tell_and_leave(self, collector: Interrupted, leave: asyncio.Event | None) -> list[Any]:
+        """Deliver a message; its client closes the connection at once, or when it is told to."""
+        collector.QUICK_SECONDS = 0.0
+
+        async def deliver() -> list[Any]:
+            async def gone() -> None:
+                if leave is not None:
+                    await leave.wait()
+
+            waiting = collector.reply_to(message(1), gone)
+            return [*await asyncio.gather(waiting, return_exceptions=True)]
+
+        return asyncio.run(deliver())
+
+    def test_has_nothing_recorded_after_an_outage_that_it_did_not_wait_for(
+        self, collector: Interrupted, database: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        collector.before_claim = fail
+        assert isinstance(self.tell_and_leave(collector, None)[0], ClientGone)
+        collector.before_claim = lambda: None
+        wait_until(lambda: not collector._room.everyone())
+        assert count(database, LoggedMessage) == 0
+        assert collector._room.dropped == 1
+        assert "not recorded, nobody waits for it sid=SM1 dropped=1" in caplog.text
+        assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
+        insist_on_one_review(database)
+
+    def test_takes_nothing_from_another_that_waits_for_the_same_message(
+        self, collector: Interrupted, database: Database
+    ) -> None:
+        collector.QUICK_SECONDS = 0.0
+        collector.before_claim = fail
+
+        async def at_once() -> list[Any]:
+            async def gone() -> None:
+                """It is gone at once."""
+
+            left = asyncio.ensure_future(collector.reply_to(message(1), gone))
+            stays = asyncio.ensure_future(collector.reply_to(message(1)))
+            first = await asyncio.gather(left, return_exceptions=True)
+            collector.before_claim = lambda: None
+            return [*first, await stays]
+
+        first, second = asyncio.run(at_once())
+        assert isinstance(first, ClientGone)
+        assert second.text.startswith("Hi!")
+        assert count(database, LoggedMessage) == 1
+
+    def test_changes_nothing_for_one_that_stays(
+        self, collector: Interrupted, database: Database
+    ) -> None:
+        collector.before_claim = once(fail)
+        [reply] = self.tell_and_leave(collector, asyncio.Event())
+        assert reply.text.startswith("Hi!")
+        assert count(database, LoggedMessage) == 1
 
 
 def end_sessions(database: Database, postgres: Postgres) -> None:
