@@ -175,6 +175,7 @@ class Collector:
             # pool has new ones.
             if self._room.wait_closed(pause):
                 return False
+            self._room.drop_expired()
             pause = self._next_pause(pause)
 
     def _next_pause(self, pause: float) -> float:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 import message_log
 import reviews
 import schema
+from core.pseudonym import FORGOTTEN
 from database import OUTAGES, Database, open_database, utc_now
 from logs import describe, logger, masked
 from models import LoggedMessage, Review
@@ -55,7 +56,7 @@ def forget_contact(database: Database, contact: str, key: str) -> Forgotten | No
     The log keeps a pseudonym in the number's place, made with `key` (Settings.forgetting_key).
     Raises one of database.OUTAGES, also where the contact stays locked for too long.
     """
-    if contact.startswith(message_log.FORGOTTEN):
+    if contact.startswith(FORGOTTEN):
         return None
     name = message_log.pseudonym(contact, key)
     with database.write() as connection:

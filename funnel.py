@@ -131,7 +131,7 @@ def _read_conversations(connection: Connection, start: datetime, now: datetime) 
         elif last >= now - UNDER_WAY:
             under_way += 1
         else:
-            stopped[min(int(steps), 3) - 1] += 1
+            stopped[min(max(int(steps), 1), 3) - 1] += 1
     return Conversations(
         since=since,
         finished=len(seconds),

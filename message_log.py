@@ -11,13 +11,11 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
 from conversation import Message, Outcome, State, Turn
+from core.pseudonym import FORGOTTEN
 from database import Database, utc_now
 from models import LoggedMessage
 from storage import batch
 from storage.batch import Value
-
-FORGOTTEN = "forgotten-"
-"""How a pseudonym begins."""
 
 
 def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Value]:
@@ -42,7 +40,7 @@ _NO_WORDS: dict[str, Any] = {"body": "", "reply": "", "media": [], "answers": {}
 
 
 def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
-    """Take the words out of messages; return of how many.
+    """Erase the words of messages; return how many had some.
 
     SIDs and facts without words stay, so that repeats are known and turns keep their order.
     """
@@ -55,7 +53,7 @@ def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: date
 
 
 def find_old(connection: Connection, before: datetime, most: int) -> dict[str, str]:
-    """Find conversations with words, of which no message is newer, and their contacts.
+    """Find conversations with words that have no message since `before`; return their contacts.
 
     Looks at `most` messages.
     """

@@ -1,4 +1,4 @@
-"""A batch's turns, taken and committed as one transaction: where pure meets impure."""
+"""Group commit: run the state machine for a batch; write log and reviews in one transaction."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import message_log
 import reviews
-from conversation import APOLOGY, LogEnd, Message, Situation, Turn, take_turn
+from conversation import APOLOGY, LogEnd, Message, Situation, State, Turn, take_turn
 from database import OUTAGES, Away, Database
 from entry import (
     Entry,
@@ -23,7 +23,7 @@ from storage.batch import BatchFacts, LoggedReply, Value
 from storage.end_cache import EndCache
 from waiting_room import WaitingRoom
 
-Answers = dict[Entry, Reply | MessageSidTaken]
+Replies = dict[Entry, Reply | MessageSidTaken]
 
 Taken = tuple[Message, Turn, datetime]
 """A message, the turn that it led to, and the clock as it was read for it."""
@@ -60,10 +60,10 @@ class Recorder:
             raise
         except Exception as error:
             logger.warning("a batch is taken again one by one: %s", describe(error))
-            held_elsewhere: set[str] = set()
+            locked_elsewhere: set[str] = set()
             for entry in entries:
-                if entry.message.contact not in held_elsewhere:
-                    held_elsewhere |= self._take_alone(entry)
+                if entry.message.contact not in locked_elsewhere:
+                    locked_elsewhere |= self._take_alone(entry)
 
     def _prove_able(self) -> None:
         """Commit something: after an outage, whose messages have been withdrawn, it may be over."""
@@ -98,45 +98,46 @@ class Recorder:
         """
         contacts = [*dict.fromkeys(entry.message.contact for entry in entries)]
         cached = self._cache.get(contacts) if use_cache else {}
-        answers: Answers = {}
+        replies: Replies = {}
         try:
             with self._database.write() as connection:
                 locked = contact_state.try_lock(connection, contacts)
                 ours = [entry for entry in entries if entry.message.contact in locked]
                 sids = [entry.message.sid for entry in ours]
                 facts = batch.read(connection, sids, locked, cached)
-                self._answer_known(ours, facts, answers)
-                fresh = self._room.settle(entry for entry in ours if entry not in answers)
-                taken, ends = self._take_turns(fresh, facts, answers)
+                self._answer_known(ours, facts, replies)
+                fresh = self._room.settle(entry for entry in ours if entry not in replies)
+                taken, ends = self._take_turns(fresh, facts, replies)
                 batch.write(connection, _rows_of(taken))
-                self._room.claim(answers)
+                self._room.claim(replies)
         except WithdrawnMeanwhile:
             return set()
         except Away:
-            self._room.unclaim(answers, Fate.WAITING)
+            self._room.unclaim(replies, Fate.WAITING)
             raise
         except Exception as error:
-            if self._room.unclaim(answers, Fate.UNKNOWN):
+            if self._room.unclaim(replies, Fate.UNKNOWN):
                 raise OutcomeUnknown(describe(error)) from error
             raise
-        self._room.answer(answers)
+        self._room.answer(replies)
         _log_taken(taken)
-        self._cache.put(ends)
+        # At START nothing of what was said matters to the next turn.
+        self._cache.put({c: end for c, end in ends.items() if end.state != State.START})
         others = [contact for contact in contacts if contact not in locked]
         self._room.let_others_pass(others)
         if others == contacts:
             time.sleep(0.005)  # as long as another worker's commit takes
         return set(others)
 
-    def _answer_known(self, entries: list[Entry], facts: BatchFacts, answers: Answers) -> None:
+    def _answer_known(self, entries: list[Entry], facts: BatchFacts, replies: Replies) -> None:
         """Answer what is in the log already, with the words it was answered with then."""
         for entry in entries:
             logged = facts.replies.get(entry.message.sid)
             if logged is not None:
-                answers[entry] = self._repeat(entry.message, logged)
+                replies[entry] = self._repeat(entry.message, logged)
 
     def _take_turns(
-        self, entries: list[Entry], facts: BatchFacts, answers: Answers
+        self, entries: list[Entry], facts: BatchFacts, replies: Replies
     ) -> tuple[list[Taken], dict[str, LogEnd]]:
         """Take the entries' turns in order; return them, and where their contacts stand then."""
         taken: list[Taken] = []
@@ -147,7 +148,7 @@ class Recorder:
             turn = take_turn(Situation(now, self._idle_after, end), message)
             ends[message.contact] = turn.log_end(message, now)
             taken.append((message, turn, now))
-            answers[entry] = Reply(turn.reply, turn.conversation_id if turn.is_finished else None)
+            replies[entry] = Reply(turn.reply, turn.conversation_id if turn.is_finished else None)
         return taken, ends
 
     def _repeat(self, message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:

@@ -29,6 +29,8 @@ class Retention:
         # A conversation that may still go on is not old: its next turn needs its words. A minute
         # more, as a turn that began within the time may be committing yet.
         self._kept = None if kept is None else max(kept, ttl + timedelta(minutes=1))
+        self._left_some = False
+        """Whether the last step left out a contact who was being answered."""
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -48,13 +50,14 @@ class Retention:
         while not self._closed.wait(pause):
             try:
                 erased = self.erase_some()
-                pause = self.BETWEEN_STEPS_SECONDS if erased else self.BETWEEN_ROUNDS_SECONDS
+                goes_on = erased or self._left_some
+                pause = self.BETWEEN_STEPS_SECONDS if goes_on else self.BETWEEN_ROUNDS_SECONDS
             except Exception as error:  # whatever it is, the next round may go well
                 logger.error("retention tries again in a minute: %s", describe(error))
                 pause = 60.0
 
     def erase_some(self) -> int:
-        """Erase the words of the oldest conversations; return of how many messages.
+        """Erase the words of the oldest conversations; return how many messages had some.
 
         Raises one of database.OUTAGES.
         """
@@ -64,6 +67,7 @@ class Retention:
         before = now - self._kept
         with self._database.read() as connection:
             old = message_log.find_old(connection, before, self.STEP)
+        self._left_some = False
         if not old:
             return 0
         with self._database.write() as connection:
@@ -74,7 +78,9 @@ class Retention:
             ids = [id_ for id_, contact in old.items() if contact in locked]
             is_old = LoggedMessage.conversation_id.in_(ids) & ~message_log.is_newer(before)
             erased = message_log.erase_words(connection, is_old, now)
-        logger.info("retention: words erased messages=%d", erased)
+        if erased:
+            logger.info("retention: words erased messages=%d", erased)
+        self._left_some = len(ids) < len(old)
         return erased
 
     def _is_ours(self, connection: Connection) -> bool:

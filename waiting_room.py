@@ -32,8 +32,8 @@ class WaitingRoom:
     """So many, or for so long, are kept waiting for those who arrive just after them."""
     REMEMBERED_SECONDS = 30.0
     """How long words stay here after they were said: Twilio's retries come within 15 s, and words
-    that are erased from the database must be gone from here within a minute. Who has nothing to do
-    looks that often."""
+    that are erased from the database must be gone from here within a minute. An idle writer checks
+    this often."""
 
     def __init__(self, on_idle: Callable[[], None] = lambda: None) -> None:
         self._on_idle = on_idle
@@ -120,8 +120,7 @@ class WaitingRoom:
             while not self._changed.wait_for(
                 lambda: self._is_anybody_due() or self._closed, self.REMEMBERED_SECONDS
             ):
-                self._forget_old_answers()
-                self._on_idle()
+                self._drop_expired()
             batch: list[Entry] = []
             picked_in_part: list[str] = []
             for contact, entries in self._by_contact.items():
@@ -198,6 +197,15 @@ class WaitingRoom:
                 if entry.fate is Fate.WAITING or abandoned:
                     self._finish({entry: answer}, Fate.WITHDRAWN)
 
+    def drop_expired(self) -> None:
+        """Drop the words that have been remembered for long enough, also during an outage."""
+        with self._lock:
+            self._drop_expired()
+
+    def _drop_expired(self) -> None:
+        self._forget_old_answers()
+        self._on_idle()
+
     def longest_wait(self) -> float | None:
         """Say for how many seconds the first of those who are here has waited; None for nobody."""
         with self._lock:
@@ -205,7 +213,7 @@ class WaitingRoom:
             return None if oldest is None else time.monotonic() - oldest.entered_at
 
     def let_others_pass(self, contacts: Iterable[str]) -> None:
-        """Move contacts that are held elsewhere to the end, so that they stall nobody."""
+        """Move contacts that another worker has locked to the end of the queue."""
         with self._lock:
             self._move_to_end(contacts)
 

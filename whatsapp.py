@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 from fastapi import HTTPException, Request
 
 from conversation import Message, is_blank
+from core.pseudonym import FORGOTTEN
 from forms import read_pairs
 from logs import logger
 from signature import in_a_row, is_signed
@@ -207,6 +208,8 @@ def _read_contact(address: str) -> str:
     contact = contact_of(address)
     if len(contact) > MOST_CONTACT_CHARACTERS:
         raise HTTPException(400, f"An address has {MOST_CONTACT_CHARACTERS} characters at most.")
+    if contact.startswith(FORGOTTEN):  # a pseudonym of ours, in the place of a forgotten number
+        raise HTTPException(400, "This is no address.")
     return contact
 
 

@@ -34,6 +34,8 @@ class MessageFacts:
     received_at: datetime
     is_erased: bool
     has_words: bool
+    body: str
+    has_reply: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def read_message(row: Sequence[Any]) -> MessageFacts:
         if not isinstance(value, kind):
             raise TypeError(f"not of type {kind.__name__}")
     *facts, erased_at, body, reply, media = row
-    facts += [erased_at is not None, bool(body or reply or media)]
+    facts += [erased_at is not None, bool(body or reply or media), body, bool(reply)]
     message = MessageFacts(*facts)
     for answer in message.answers.values():
         if not isinstance(answer, str):
@@ -146,6 +148,8 @@ def _wrong_message(row: MessageFacts) -> Iterator[str]:
         yield f"has state START after {row.message_sid}, which does not end it"
     if row.outcome == Outcome.FINISHED and row.state != State.START:
         yield f"has another state than START after {row.message_sid}, which finished it"
+    if row.outcome in _GO_ON | {Outcome.FINISHED} and not (row.has_reply or row.is_erased):
+        yield f"has no reply to {row.message_sid}"
     if row.outcome == Outcome.ERASED and not row.is_erased:
         yield f"has an erased message {row.message_sid} that is not marked as erased"
     if row.settings_version < 0:
@@ -177,6 +181,8 @@ def _wrong_step(before: MessageFacts, after: MessageFacts) -> Iterator[str]:
             is_right = True
     if not is_right:
         yield f"has other facts in {after.message_sid} than follow from the message before it"
+    elif after.outcome != Outcome.MIGRATED and any(after.answers[n] != after.body for n in added):
+        yield f"has an answer in {after.message_sid} that is not what was written"
 
 
 def _wrong_erasure(rows: Sequence[MessageFacts]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 from conversation import MAX_AHEAD, Outcome, State
+from core.pseudonym import FORGOTTEN
 from models import LoggedMessage, Review
 from reviews import PENDING, search_text
 from whatsapp import STATUSES
@@ -104,6 +105,7 @@ def _wrong_turns(connection: Connection) -> Iterator[str]:
 _REVIEWS = (
     sa.select(
         Review.id,
+        Review.contact_number,
         Review.product_name,
         Review.user_name,
         Review.product_review,
@@ -129,6 +131,8 @@ def _wrong_reviews(connection: Connection) -> Iterator[str]:
                 yield f"review {row.id} has a status that does not exist"
             if not row.is_legacy and first_of_ours is None:
                 first_of_ours = row.id
+            if row.contact_number.startswith(FORGOTTEN):
+                yield f"review {row.id} is of a contact who was forgotten"
             if row.is_legacy and first_of_ours is not None:
                 yield f"review {row.id} is called an earlier program's, and is newer than ours"
         rows = connection.execute(_FURTHER_REVIEWS, {"last": rows[-1].id}).all()

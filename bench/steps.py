@@ -31,7 +31,7 @@ from forms import parse, read_pairs
 from recorder import Recorder
 from signature import in_a_row, is_signed
 from simulator import ACCOUNT_SID
-from storage.end_cache import EndCache
+from storage.end_cache import NoCache
 from waiting_room import WaitingRoom
 from whatsapp import Twilio
 
@@ -115,7 +115,7 @@ class WithoutWriter(Collector):
     """A collector whose messages are answered by whoever measures what waiting costs."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Database, None), EndCache(), IDLE_AFTER)
+        super().__init__(cast(Database, None), NoCache(), IDLE_AFTER)
         self.room = self._room
 
     def _ensure_writer(self) -> None:
@@ -144,7 +144,7 @@ async def waiting(messages: Sequence[Message]) -> float:
 def in_the_writer(database: Database, messages: Sequence[Message], loop: Any) -> dict[str, float]:
     """Time what the writer does for messages that come in batches."""
     room = WaitingRoom()
-    writer = Recorder(database, EndCache(), room, utc_now, IDLE_AFTER, "")
+    writer = Recorder(database, NoCache(), room, utc_now, IDLE_AFTER, "")
     taken: dict[str, float] = defaultdict(float)
     with timed_statements(database, taken), timed_calls(taken):
         for place in range(0, len(messages), BATCH):

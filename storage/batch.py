@@ -8,12 +8,14 @@ arm for each kind of fact, so that a further input of a turn needs no further tr
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
 from conversation import LogEnd, Outcome
+
+_SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
 
 Value = str | int | datetime | Mapping[str, Any] | Sequence[Any] | None
 """What a column takes; mappings and sequences are kept as JSON."""
@@ -47,16 +49,21 @@ FROM messages WHERE message_sid {is_among}
 UNION ALL
 SELECT 'end', message_sid, contact_number, conversation_id, outcome, erased_at, NULL,
     NULL, turn, position, state,
-    CASE WHEN message_sid {is_among} THEN NULL ELSE CAST(answers AS TEXT) END, received_at
+    CASE WHEN contact_number || ' ' || turn || ' ' || message_sid || ' ' || {time} {is_among}
+        THEN NULL ELSE CAST(answers AS TEXT) END, received_at
 FROM {contacts} JOIN messages ON contact_number = contact.value
     AND turn = (SELECT max(turn) FROM messages AS any_turn WHERE contact_number = contact.value)
 """
 _READS = {
     "postgresql": _READ.format(
-        is_among="= ANY(%s::text[])", contacts="unnest(%s::text[]) AS contact(value)"
+        is_among="= ANY(%s::text[])",
+        contacts="unnest(%s::text[]) AS contact(value)",
+        time="CAST(extract(epoch FROM received_at) * 1000000 AS bigint)",
     ),
     "sqlite": _READ.format(
-        is_among="IN (SELECT value FROM json_each(?))", contacts="json_each(?) AS contact"
+        is_among="IN (SELECT value FROM json_each(?))",
+        contacts="json_each(?) AS contact",
+        time="received_at",
     ),
 }
 
@@ -69,11 +76,16 @@ def read(
 ) -> BatchFacts:
     """Read what was answered to messages, and where locked contacts stand.
 
-    An end in `cached` counts only where the log ends at that message, unerased.
+    An end in `cached` counts only where the log ends at that very message, unerased: a log that was
+    put back to an earlier day may have the same SID at the same turn, after other words.
     """
     cached = cached or {}
-    lists = [*sids], [end.message_sid for end in cached.values()], [*contacts]
     is_sqlite = connection.dialect.name == "sqlite"
+    known = [
+        f"{contact} {end.turn} {end.message_sid} {_as_key(end.received_at, is_sqlite)}"
+        for contact, end in cached.items()
+    ]
+    lists = [*sids], known, [*contacts]
     parameters = tuple(json.dumps(each) if is_sqlite else each for each in lists)
     facts = BatchFacts({}, {})
     for row in connection.exec_driver_sql(_READS[connection.dialect.name], parameters):
@@ -110,6 +122,13 @@ def _read_end(row: Row[Any], cached: Mapping[str, LogEnd]) -> LogEnd:
     )
 
 
+def _as_key(time: datetime, is_sqlite: bool) -> str | int:
+    """Write a time as the read compares it: SQLite's text, or microseconds since 1970."""
+    if is_sqlite:
+        return f"{time.astimezone(UTC):{_SQLITE_TIME}}"
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 def _as_utc(time: str | datetime) -> datetime:
     """Read a time; SQLite has it as text, in UTC and without a zone."""
     if isinstance(time, str):
@@ -143,7 +162,7 @@ def _insert(table: str, rows: Sequence[Mapping[str, Value]], mark: str) -> str:
 
 def _for_sqlite(value: Value) -> str | int | None:
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+        return f"{value.astimezone(UTC):{_SQLITE_TIME}}"
     return _for_postgresql(value)  # type: ignore[return-value]
 
 

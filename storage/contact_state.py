@@ -1,4 +1,4 @@
-"""A contact's lock.
+"""Lock contacts.
 
 Whatever writes or erases a contact's words takes the contact's lock first, then reads. Each
 statement of PostgreSQL sees what was committed before it (READ COMMITTED), so a read under the

@@ -1,7 +1,7 @@
-"""CONVERSATION_STORE: where the ends of contacts' logs are kept at hand, beside the log itself.
+"""CONVERSATION_STORE: a cache of where each contact stands, at the end of the contact's log.
 
-No cache need be right: storage.contact_state compares what it says with the log. None keeps words
-for longer than a minute, so what is erased is gone from here, too.
+The log decides: a cached end counts only where the log ends at that message (storage.batch). No
+cache keeps words for longer than a minute, so that what is erased is gone from here, too.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from conversation import LogEnd
 from logs import describe, logger
@@ -18,24 +18,39 @@ from logs import describe, logger
 T = TypeVar("T")
 
 
-class EndCache:
-    """Keeps nothing: the database store. The others keep the last committed ends."""
+class EndCache(Protocol):
+    """The last committed ends of contacts."""
 
-    def get(self, contacts: Collection[str]) -> dict[str, LogEnd]:  # noqa: ARG002 - others use it
+    def get(self, contacts: Collection[str], /) -> dict[str, LogEnd]:
         """Return the ends that are known of contacts. Never raises."""
-        return {}
 
-    def put(self, ends: Mapping[str, LogEnd]) -> None:
+    def put(self, ends: Mapping[str, LogEnd], /) -> None:
         """Keep the ends of contacts, after their COMMIT. Never raises."""
 
     def drop_expired(self) -> None:
         """Drop what was kept for long enough. Called every WaitingRoom.REMEMBERED_SECONDS."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
-class MemoryCache(EndCache):
+class NoCache:
+    """The database store: every end is read from the log."""
+
+    def get(self, _contacts: Collection[str]) -> dict[str, LogEnd]:
+        return {}
+
+    def put(self, _ends: Mapping[str, LogEnd]) -> None:
+        """Keep nothing."""
+
+    def drop_expired(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryCache:
     """Ends in a dict of this process. Only one thread at a time may use it."""
 
     MAX_CONTACTS = 10_000
@@ -65,12 +80,15 @@ class MemoryCache(EndCache):
                 return
             del self._ends[contact]
 
+    def close(self) -> None:
+        self._ends.clear()
 
-class RedisCache(EndCache):
+
+class RedisCache:
     """Ends in Redis, for all workers. After a failure it is left alone for a while."""
 
     PREFIX = "reviews:end:"
-    KEPT_MILLISECONDS = 60_000
+    KEPT_MILLISECONDS = 30_000
     ANSWER_SECONDS = 0.2
     """How long Redis may take to answer; the log is quicker than a second try."""
     LEFT_ALONE_SECONDS = 2.0
@@ -120,6 +138,9 @@ class RedisCache(EndCache):
             raise ConnectionError(describe(error)) from None
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
+    def drop_expired(self) -> None:
+        """Redis does."""
+
     def close(self) -> None:
         self._redis.close()
 
@@ -162,7 +183,11 @@ def _decode(value: bytes | None) -> LogEnd | None:
     try:
         fields = json.loads(value or b"")
         received_at = datetime.fromisoformat(fields.pop("received_at"))
-        return LogEnd(**fields, received_at=received_at)
+        end = LogEnd(**fields, received_at=received_at)
+        is_ours = received_at.tzinfo is not None and all(
+            isinstance(text, str) for text in (*end.answers, *end.answers.values())
+        )
+        return end if is_ours else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -173,4 +198,4 @@ def open_cache(kind: str, redis_url: str | None) -> EndCache:
         return RedisCache(redis_url or "")
     if kind == "memory":
         return MemoryCache()
-    return EndCache()
+    return NoCache()

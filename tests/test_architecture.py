@@ -26,12 +26,14 @@ ALLOWED = {
     "reviews": "models database conversation storage.batch",
     "listing": "models database reviews",
     "csv_export": "",
-    "forgetting": "database schema models message_log reviews storage.contact_state whatsapp"
-    " settings",
+    "forgetting": "core.pseudonym database schema models message_log reviews settings"
+    " storage.contact_state whatsapp",
     "retention": "database models message_log storage.contact_state",
     "api_filters": "listing reviews whatsapp",
     "api_answers": "csv_export listing reviews whatsapp services",
-    "message_log": "models database conversation storage.batch",
+    "message_log": "core.pseudonym models database conversation storage.batch",
+    "core": "",
+    "core.pseudonym": "",
     "storage": "",
     "storage.batch": "conversation",
     "storage.contact_state": "",
@@ -43,13 +45,13 @@ ALLOWED = {
     "collector": "conversation database schema storage.end_cache recorder entry waiting_room",
     "audit": "",
     "audit.conversation_checks": "conversation models",
-    "audit.cross_checks": "conversation models reviews whatsapp",
+    "audit.cross_checks": "conversation core.pseudonym models reviews whatsapp",
     "foundations": "database models",
     "checker": "models database schema foundations settings storage.batch whatsapp witness"
     " audit.conversation_checks audit.cross_checks",
     "signature": "",
     "forms": "",
-    "whatsapp": "conversation forms signature",
+    "whatsapp": "conversation core.pseudonym forms signature",
     "services": "database schema collector whatsapp",
     "webhooks": "access database reviews entry whatsapp services",
     "api": "api_answers api_filters csv_export forgetting listing message_log"
@@ -73,7 +75,7 @@ ALLOWED = {
 }
 """What each module may import of ours; `logs` is open to all but those that import nothing."""
 
-PACKAGES = ["audit", "storage"]
+PACKAGES = ["audit", "core", "storage"]
 
 STANDARD_LIBRARY_ONLY = ["conversation", "run", "command"]
 

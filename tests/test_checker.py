@@ -23,7 +23,7 @@ from models import LoggedMessage, Review
 from retention import Retention
 from settings import Settings
 from simulator import Customer, Simulator, message_form
-from storage.end_cache import EndCache
+from storage.end_cache import NoCache
 
 ANA, BO = "+15559876543", "+15558765432"
 PRIVATE = ("Zanzibar", "Wilhelmina", "Xylophone", "tampered", ANA[1:], BO[1:])
@@ -109,7 +109,7 @@ def test_whatever_the_clock_and_erasures_do_the_log_is_right(database: Database)
     dice = random.Random(7)
     jumps = [timedelta()] * 12 + [TTL, -MAX_AHEAD, timedelta(days=400), timedelta(days=-400)]
     now = utc_now()
-    collector = Collector(database, EndCache(), TTL, clock=lambda: now)
+    collector = Collector(database, NoCache(), TTL, clock=lambda: now)
     retention = Retention(database, TTL, TTL)
     for number in range(250):
         now += dice.choice(jumps) + dice.choice((-2, -1, 0, 0, 1, 2)) * GRACE / 2
@@ -206,6 +206,17 @@ TAMPERING = {
         answers("SMana5", '{"review": "Xylophones!"}'),
         answers("SMana5", f'{{{BOTH}, "review": "Xylophones!", "more": ""}}'),
         answers("SMana4", '{"product": "Zanzibar lamp", "review": "Xylophones!"}'),
+    ],
+    "conversation SMana1 has an answer in SMana2 that is not what was written": [
+        message("SMana2", "body = 'tampered'")
+    ],
+    "conversation SMana1 has an answer in SMana5 that is not what was written": [
+        message("SMana5", "body = 'tampered'")
+    ],
+    "conversation SMana1 has no reply to SMana5": [message("SMana5", "reply = ''")],
+    "conversation SMbo1 has no reply to SMbo1": [message("SMbo1", "reply = ''")],
+    "review 1 is of a contact who was forgotten": [
+        "UPDATE reviews SET contact_number = 'forgotten-00'"
     ],
     NO_END.format("SMbo1", "SMbo1"): [message("SMbo1", "state = 'START'")],
     NO_END.format("SMbo1", "SMbo2"): [message("SMbo2", "state = 'START'")],

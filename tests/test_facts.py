@@ -13,7 +13,7 @@ from collector import Collector
 from conversation import APOLOGY, Answers, Message, Outcome, State
 from database import Database
 from models import LoggedMessage, Review
-from storage.end_cache import EndCache
+from storage.end_cache import NoCache
 from tests.replaying import differences
 from tests.writer.conftest import TTL, tell_in_turn
 
@@ -38,7 +38,7 @@ class Say:
         self._database, self._sids = database, sids
 
     def __call__(self, contact: str, *texts: str) -> str:
-        collector = Collector(self._database, EndCache(), TTL)
+        collector = Collector(self._database, NoCache(), TTL)
         said = (Message(f"SM{next(self._sids)}", contact, text) for text in texts)
         reply: str = tell_in_turn(collector, *said)[-1].text
         collector.close()

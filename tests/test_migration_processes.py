@@ -2,9 +2,11 @@
 
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +15,16 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
+from checker import check
+from database import open_database
+from models import LoggedMessage
 from schema import CannotStart, schema_version
 from tests.databases import Postgres
 from tests.migration_support import ANA, INSERT, Version1, at, run_in_children
+from tests.replaying import differences
 from tests.servers import wait_until
 from tests.test_models import new_url
+from tests.traces import TTL
 
 __all__ = ["new_url"]
 
@@ -133,3 +140,24 @@ def test_an_empty_database_needs_no_room(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     assert old.migrated() == {}
     old.database.close()
+
+
+def test_what_version_1_recorded_is_right_for_check_data_and_for_todays_rules(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its last commit recorded it: unfinished at each question, erased, forgotten twice."""
+    recorded = Path(__file__).with_name("data") / "version_1.sql"
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript(recorded.read_text(encoding="utf-8"))
+    caplog.set_level("INFO")
+    database = open_database(f"sqlite:///{tmp_path / 'old.db'}")
+    assert check(database, kept_for=TTL).problems == []
+    assert [*differences(database, TTL)] == []
+    with database.read() as connection:
+        query = sa.select(LoggedMessage.outcome, sa.func.count()).group_by(LoggedMessage.outcome)
+        outcomes = {row.outcome: row[1] for row in connection.execute(query)}
+    database.close()
+    assert outcomes["finished"] == 21
+    assert outcomes["erased"] > 0
+    assert "migrated" not in outcomes
+    assert "migrating messages: 0 of 119" in caplog.text

@@ -193,6 +193,11 @@ def test_a_sid_like_the_names_that_we_give_is_refused(client: TestClient, sid: s
     assert client.post("/webhook", data=form).status_code == 400
 
 
+def test_a_contact_like_the_name_of_a_forgotten_one_is_refused(client: TestClient) -> None:
+    form = {**message_form("", "hi"), "From": "whatsapp:forgotten-0123"}
+    assert client.post("/webhook", data=form).status_code == 400
+
+
 @pytest.mark.parametrize("contact", ["", "whatsapp:", " ", "whatsapp:" + "1" * 151, "%00"])
 def test_a_contact_has_1_to_150_characters(production: TestClient, contact: str) -> None:
     form = {**message_form("", "hi"), "From": contact.replace("%00", "\0")}

@@ -273,14 +273,19 @@ class TestTwoWorkers:
         assert len(listed(client)) == 2
         insist_on_order(client)
 
-    def test_a_contact_who_is_being_answered_keeps_the_conversation(
+    def test_a_contact_who_is_being_answered_keeps_the_conversation_until_then(
         self, client: TestClient, workers: list[Retention]
     ) -> None:
         """By the clock of the worker that answers, the conversation may not be old yet."""
+        workers[0]._closed = pauses = Impatient()
         with database_of(client).write() as answering:
             contact_state.lock(answering, ANA)
             assert workers[0].erase_some() == 4
-        assert workers[0].erase_some() == 4
+            workers[0].start()
+            wait_until(lambda: len(pauses.pauses) > 2)
+        workers[0].close()
+        assert pauses.pauses[:3] == [0.0, 0.2, 0.2]
+        assert len(erased_sids(database_of(client))) == 8
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "36501", "ninety", "1d", "1e999"])

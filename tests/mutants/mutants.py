@@ -36,10 +36,10 @@ MUTANTS = [
         "",
         also=(
             (
-                "        self._room.answer(answers)\n",
+                "        self._room.answer(replies)\n",
                 "        with self._database.write() as connection:\n"
                 "            batch.write(connection, _rows_of(taken))\n"
-                "        self._room.answer(answers)\n",
+                "        self._room.answer(replies)\n",
             ),
         ),
         sign="conversation SM",
@@ -62,16 +62,16 @@ MUTANTS = [
     Mutant(
         "replies leave before COMMIT",
         "recorder.py",
-        "                self._room.claim(answers)\n",
-        "                self._room.claim(answers)\n"
-        "                self._room.answer(answers)\n"
-        "                answers = {}\n",
+        "                self._room.claim(replies)\n",
+        "                self._room.claim(replies)\n"
+        "                self._room.answer(replies)\n"
+        "                replies = {}\n",
         also=(
             (
-                "            if self._room.unclaim(answers, Fate.UNKNOWN):\n",
-                "            if not answers:\n"
+                "            if self._room.unclaim(replies, Fate.UNKNOWN):\n",
+                "            if not replies:\n"
                 "                return set()\n"
-                "            if self._room.unclaim(answers, Fate.UNKNOWN):\n",
+                "            if self._room.unclaim(replies, Fate.UNKNOWN):\n",
             ),
         ),
         sign="was answered and is not in the log",
@@ -79,9 +79,9 @@ MUTANTS = [
     Mutant(
         "one message that can't be saved fails its whole batch",
         "recorder.py",
-        "            held_elsewhere: set[str] = set()\n",
+        "            locked_elsewhere: set[str] = set()\n",
         "            self._room.refuse(batch, Reply(APOLOGY))\n"
-        "            held_elsewhere: set[str] = set()\n",
+        "            locked_elsewhere: set[str] = set()\n",
         "tests/writer/test_trouble.py",
         sign="test_what_cannot_be_recorded_is_apologised_for",
     ),
@@ -116,8 +116,8 @@ MUTANTS = [
     Mutant(
         "a COMMIT of unknown outcome is taken for one that failed",
         "recorder.py",
-        "if self._room.unclaim(answers, Fate.UNKNOWN):",
-        "if self._room.unclaim(answers, Fate.WAITING):",
+        "if self._room.unclaim(replies, Fate.UNKNOWN):",
+        "if self._room.unclaim(replies, Fate.WAITING):",
         sign="was answered with the apology and is in the log",
     ),
     Mutant(
@@ -216,7 +216,7 @@ MUTANTS = [
         "locked = contact_state.try_lock(connection, {*old.values()})",
         "locked = {*old.values()}",
         "tests/test_retention.py",
-        sign="test_a_contact_who_is_being_answered_keeps_the_conversation",
+        sign="test_a_contact_who_is_being_answered_keeps_the_conversation_until_then",
     ),
     Mutant(
         "a cached end of another message counts",
@@ -224,7 +224,30 @@ MUTANTS = [
         ".answers if row.answers is None else",
         ".answers if row.contact_number in cached else",
         "tests/writer/test_trouble.py",
-        sign="test_an_end_of_another_log_at_the_same_turn_does_not_count",
+        sign="test_an_end_of_another_log_does_not_count",
+    ),
+    Mutant(
+        "a cached end of another turn counts",
+        "storage/batch.py",
+        'f"{contact} {end.turn} {end.message_sid} ',
+        'f"{contact} {end.message_sid} ',
+        "tests/writer/test_trouble.py",
+        also=(
+            (
+                "contact_number || ' ' || turn || ' ' || message_sid",
+                "contact_number || ' ' || message_sid",
+            ),
+        ),
+        sign="test_an_end_of_another_log_does_not_count",
+    ),
+    Mutant(
+        "a cached end of another time counts",
+        "storage/batch.py",
+        " {_as_key(end.received_at, is_sqlite)}",
+        "",
+        "tests/writer/test_trouble.py",
+        also=((" || ' ' || {time} {is_among}", " {is_among}"),),
+        sign="test_an_end_of_another_log_does_not_count",
     ),
     Mutant(
         "a cached end that was erased counts",

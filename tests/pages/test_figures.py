@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 import funnel
 import message_log
 import pages
-from conversation import Message, replay
+from conversation import Message, Outcome, State, Turn, replay
 from database import Database, open_database
 from models import LoggedMessage
 from storage import batch
@@ -53,6 +53,17 @@ def test_where_customers_stop_is_counted_by_question(database: Database) -> None
     found = funnel.read(database, NOON).conversations
     assert found.stopped == (2, 3, 4)
     assert (found.finished, found.under_way, found.started) == (4, 1, 14)
+
+
+def test_who_was_asked_before_there_were_facts_owes_what_was_asked_first(
+    database: Database,
+) -> None:
+    """A migration knows of such a conversation that it is unfinished, and no message of it."""
+    turn = Turn(1, "SM1", 1, Outcome.MIGRATED, State.ASK_NAME, {}, "")
+    row = message_log.row_of(Message("migrated-SM1", "+1", ""), turn, NOON - 2 * DAY)
+    with database.write() as connection:
+        batch.write(connection, {"messages": [row]})
+    assert funnel.read(database, NOON).conversations.stopped == (1, 0, 0)
 
 
 def test_the_time_to_finish_is_the_median(database: Database) -> None:

@@ -13,7 +13,7 @@ from collector import Collector
 from conversation import Message
 from database import OUTAGES, Database
 from entry import OutcomeUnknown, Reply
-from storage.end_cache import EndCache, MemoryCache, RedisCache
+from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble
 from tests.simulation.story import Story
 from tests.simulation.virtual import Process
@@ -143,6 +143,6 @@ def make_cache(kind: str, redis: Redis, trouble: Trouble) -> Callable[[Process],
             cache = RedisCache("redis://127.0.0.1:1/0")  # which connects only when it is used
             cache._redis = _Client(redis, trouble, process)
             return cache
-        return MemoryCache() if kind == "memory" else EndCache()
+        return MemoryCache() if kind == "memory" else NoCache()
 
     return open_cache

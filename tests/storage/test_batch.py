@@ -11,7 +11,7 @@ from conversation import Message
 from database import Database
 from models import LoggedMessage, Review
 from storage import batch
-from storage.end_cache import EndCache
+from storage.end_cache import NoCache
 from tests.writer.conftest import ANA, BEN, TTL, message, tell, tell_in_turn
 
 ODD = "100 %s {name} \\ ' \" ; -- \N{WHITE SMILING FACE}\u202e\n\t❤️"
@@ -39,7 +39,7 @@ def statements_of(database: Database) -> list[str]:
 
 
 def test_a_batch_is_five_round_trips_however_many_messages_it_has(database: Database) -> None:
-    collector = Collector(database, EndCache(), TTL)
+    collector = Collector(database, NoCache(), TTL)
     tell_in_turn(collector, message(1), message(2), message(3))
     sent = statements_of(database)
     crowd = [message(100 + n, "hi", f"+1555{n:07}") for n in range(60)]
@@ -53,7 +53,7 @@ def test_a_batch_is_five_round_trips_however_many_messages_it_has(database: Data
 
 
 def test_every_text_comes_back_as_it_was_sent(database: Database) -> None:
-    collector = Collector(database, EndCache(), TTL)
+    collector = Collector(database, NoCache(), TTL)
     media = (("https://example.com/%s?a=1&b={}", "image/jpeg"),)
     texts = ("hi", ODD, f"{ODD} 2", ODD * 20)
     sent = [Message(f"SM{n}", ANA, text, media) for n, text in enumerate(texts)]
@@ -76,7 +76,7 @@ def test_a_time_is_the_same_for_the_batch_and_for_all_others(database: Database)
     for number, time in enumerate(
         [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)]
     ):
-        collector = Collector(database, EndCache(), TTL, lambda time=time: time)  # type: ignore[misc]
+        collector = Collector(database, NoCache(), TTL, lambda time=time: time)  # type: ignore[misc]
         tell(collector, message(number, contact=f"+{number}"))
         collector.close()
         with database.read() as connection:

@@ -14,7 +14,7 @@ from collector import Collector
 from database import OUTAGES, Database, open_database
 from models import LoggedMessage, Review
 from storage import contact_state
-from storage.end_cache import EndCache
+from storage.end_cache import NoCache
 from tests.servers import wait_until
 from tests.writer.conftest import ANA, BEN, TTL, message, tell_in_turn
 
@@ -35,7 +35,7 @@ def worker(postgres_url: str) -> Iterator[Worker]:
 
 
 def write_reviews(database: Database, *contacts: str, first: int = 1) -> None:
-    collector = Collector(database, EndCache(), TTL)
+    collector = Collector(database, NoCache(), TTL)
     for number, contact in enumerate(contacts):
         sid = first + 4 * number
         tell_in_turn(collector, *(message(sid + n, contact=contact) for n in range(4)))

@@ -12,7 +12,7 @@ from collector import Collector
 from conversation import GREETING
 from database import Database, open_database
 from models import LoggedMessage, Review
-from storage.end_cache import EndCache, open_cache
+from storage.end_cache import EndCache, NoCache, open_cache
 from tests.databases import Valkey
 from tests.replaying import differences
 from tests.writer.conftest import THANKS, TTL, count, message, tell, tell_in_turn
@@ -140,7 +140,7 @@ def test_workers_a_year_apart_record_what_each_of_them_was_told(database_url: st
     databases = [open_database(database_url) for _ in range(2)]
     clocks = [lambda: NOON, lambda: NOON + YEAR]
     right, ahead = (
-        Collector(database, EndCache(), TTL, clock)
+        Collector(database, NoCache(), TTL, clock)
         for database, clock in zip(databases, clocks, strict=True)
     )
     for number in range(1, 9, 2):

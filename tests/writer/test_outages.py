@@ -12,7 +12,7 @@ from conversation import APOLOGY
 from database import Away, Database, open_database
 from entry import ClientGone, OutcomeUnknown, Reply
 from models import LoggedMessage
-from storage.end_cache import EndCache
+from storage.end_cache import MemoryCache, NoCache
 from tests.databases import Postgres
 from tests.servers import wait_until
 from tests.writer.conftest import (
@@ -29,6 +29,7 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
+from waiting_room import WaitingRoom
 
 
 class TestAnOutage:
@@ -142,14 +143,14 @@ class TestAnOutage:
     def test_a_process_starts_while_the_database_is_away(self, postgres_url: str) -> None:
         host, _, _ = postgres_url.rpartition(":")
         database = open_database(f"{host}:1/nowhere")
-        collector = Collector(database, EndCache(), TTL)
+        collector = Collector(database, NoCache(), TTL)
         collector.start()
         assert not collector.is_able()
         collector.close()
 
     def test_it_recovers_by_itself(self, postgres: Postgres, postgres_url: str) -> None:
         database = open_database(postgres_url)
-        collector = Collector(database, EndCache(), TTL)
+        collector = Collector(database, NoCache(), TTL)
         tell_in_turn(collector, message(1), message(2))
         postgres.kill()
         collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
@@ -195,6 +196,25 @@ class TestAnOutage:
         assert count(database, LoggedMessage) == 0
 
 
+def test_words_are_dropped_in_time_also_while_the_database_is_away(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An erased customer's words, for one."""
+    monkeypatch.setattr(MemoryCache, "KEPT_SECONDS", 0.2)
+    monkeypatch.setattr(WaitingRoom, "REMEMBERED_SECONDS", 0.2)
+    database, cache = open_database(sqlite_url), MemoryCache()
+    collector = Interrupted(database, cache, monkeypatch)
+    tell_in_turn(collector, message(1), message(2))
+    collector.before_commit = fail
+    collector.DEADLINE_SECONDS = 0.05
+    tell(collector, message(3))
+    wait_until(lambda: not cache._ends and not collector._room._answered)
+    assert not collector.is_able()
+    collector.before_commit = lambda: None
+    collector.close()
+    database.close()
+
+
 @pytest.mark.parametrize(
     ("waited", "pause", "longest"),
     [
@@ -210,7 +230,7 @@ def test_tries_are_close_while_somebody_waits_and_one_is_right_before_the_deadli
     sqlite_url: str, waited: float | None, pause: float, longest: float
 ) -> None:
     """Another worker may record the message meanwhile: then an apology would be false."""
-    collector = Collector(open_database(sqlite_url), EndCache(), TTL)
+    collector = Collector(open_database(sqlite_url), NoCache(), TTL)
     collector._room.longest_wait = lambda: waited  # type: ignore[method-assign]
     assert collector._next_pause(pause) == pytest.approx(longest)
 
