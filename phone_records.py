@@ -14,14 +14,14 @@ _MESSAGES = (
     sa.select(
         LoggedMessage.message_sid,
         LoggedMessage.turn,
-        LoggedMessage.position,
         LoggedMessage.body,
-        LoggedMessage.media,
-        LoggedMessage.reply,
         LoggedMessage.outcome,
         LoggedMessage.state,
         LoggedMessage.answers,
+        LoggedMessage.reply,
+        LoggedMessage.media,
         LoggedMessage.conversation_id,
+        LoggedMessage.position,
         LoggedMessage.received_at,
         LoggedMessage.erased_at,
     )
