@@ -62,6 +62,10 @@ MODULES = {
     "restore": ["backup", "restore"],
 }
 
+# Seconds that a client may still take to read its answer after the server is told to stop. A client
+# that reads nothing would else hold the server up for ever.
+STOP_SECONDS = 10
+
 # Others cost every process of pytest two seconds: to rewrite the asserts of all their modules.
 PLUGINS = ["--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_cov.plugin"]
 
@@ -140,7 +144,8 @@ def serve(options: "list[str]") -> int:
         f"                            or:  python3 run.py demo{where}\n"
         "Ctrl-C stops."
     )
-    words = ("uvicorn", "main:app", "--reload", "--port", str(port))
+    stopping = ("--timeout-graceful-shutdown", str(STOP_SECONDS))
+    words = ("uvicorn", "main:app", "--reload", "--port", str(port), *stopping)
     return hand_over(*words, ENVIRONMENT="local")
 
 

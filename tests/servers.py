@@ -48,7 +48,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 class Uvicorn:
     """`uvicorn main:app` in a process of its own, with these settings.
 
-    `under` is a command that it is started by, and that leaves its process id to it.
+    `under` is a command that it is started by, and that leaves its process id to it; `options`
+    are more of uvicorn's.
     """
 
     def __init__(
@@ -57,11 +58,12 @@ class Uvicorn:
         workers: int = 1,
         app: str = "main:app",
         under: Sequence[str] = (),
+        options: Sequence[str] = (),
         **environment: str,
     ) -> None:
         self.port = free_port()
         self.log = log
-        arguments = ("--port", str(self.port), "--workers", str(workers))
+        arguments = ("--port", str(self.port), "--workers", str(workers), *options)
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*under, sys.executable, "-m", "uvicorn", app, *arguments],
@@ -95,9 +97,11 @@ class Uvicorn:
 
 
 @contextlib.contextmanager
-def serve(log: Path, workers: int = 1, **environment: str) -> Iterator[Uvicorn]:
+def serve(
+    log: Path, workers: int = 1, options: Sequence[str] = (), **environment: str
+) -> Iterator[Uvicorn]:
     """Run a server for as long as the block does."""
-    server = Uvicorn(log, workers, **environment)
+    server = Uvicorn(log, workers, options=options, **environment)
     try:
         wait_until(server.is_up)
         yield server

@@ -236,6 +236,12 @@ def test_the_settings_table_names_every_setting_in_order() -> None:
     assert [row[0] for row in rows] == SETTINGS
 
 
+def test_every_command_that_serves_limits_how_long_clients_hold_up_its_end() -> None:
+    served = re.findall(r"^ *\S*uvicorn main:app.*$", README, re.MULTILINE)
+    assert len(served) == 2
+    assert [line for line in served if "--timeout-graceful-shutdown 10" not in line] == []
+
+
 def test_every_word_of_run_py_is_known_to_its_help() -> None:
     text = README + "".join(file.read_text(encoding="utf-8") for file in DECISIONS)
     words = set(re.findall(r"python3 run\.py ([a-z][a-z-]*)", text))

@@ -159,7 +159,12 @@ def test_the_bare_command_serves_on_port_8000(folder: Path) -> None:
         pytest.skip("something serves on port 8000 here")
     [call] = calls(result.stdout)
     assert call["module"] == "uvicorn"
-    assert call["arguments"] == ["main:app", "--reload", "--port", "8000"]
+    assert call["arguments"][:4] == ["main:app", "--reload", "--port", "8000"]
+
+
+def test_serving_waits_ten_seconds_at_most_for_clients_when_it_is_stopped(folder: Path) -> None:
+    [call] = calls(run(folder, "--port", str(free_port())).stdout)
+    assert call["arguments"][4:] == ["--timeout-graceful-shutdown", "10"]
 
 
 def test_serving_is_always_local(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Clients that send slowly, for ever or nothing: a real server serves all others meanwhile."""
 
+import re
 import selectors
+import shlex
 import socket
 import sqlite3
 import sys
@@ -15,7 +17,7 @@ import pytest
 from collector import Collector
 from simulator import Customer, Simulator
 from tests.captures import FORM
-from tests.servers import Uvicorn, serve, wait_until
+from tests.servers import ROOT, Uvicorn, serve, wait_until
 
 MANY = 500
 SPARE_FILES = 200
@@ -248,3 +250,34 @@ def test_what_a_client_did_not_wait_for_is_not_recorded_once_the_database_is_bac
         recorded = "SELECT count(*) FROM messages WHERE message_sid = 'SMimpatient'"
         assert another_program.execute(recorded).fetchone() == (0,)
     assert converse(server) == ANSWERS
+
+
+LARGE_FILE = "/static/vendor/swagger-ui-5.35.0/swagger-ui-bundle.js"
+
+
+def options_of_production() -> dict[str, str]:
+    """Read the options that the README has uvicorn started with in production."""
+    readme = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+    [words] = re.findall(r"^ *\.venv/bin/uvicorn main:app (.*)$", readme, re.MULTILINE)
+    options = shlex.split(words)
+    return dict(zip(options[::2], options[1::2], strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_client_that_reads_nothing_does_not_hold_up_the_end(
+    tmp_path: Path, sqlite_url: str, workers: int
+) -> None:
+    """The README's command, with one second in place of ten and another number of workers."""
+    options = options_of_production() | {"--workers": str(workers)}
+    if "--timeout-graceful-shutdown" in options:
+        options["--timeout-graceful-shutdown"] = "1"
+    words = [word for option in options.items() for word in option]
+    get = f"GET {LARGE_FILE} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with (
+        serve(tmp_path / "log", workers, words, DATABASE_URL=sqlite_url) as server,
+        connections(server, 1, get * 10) as [connection],
+    ):
+        wait_until(lambda: not is_waiting(connection))
+        server.process.terminate()
+        server.process.wait(30)
+        assert "timeout graceful shutdown exceeded" in server.log.read_text()
