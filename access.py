@@ -136,20 +136,36 @@ async def refuse_foreign_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is None or request.method in {"GET", "HEAD", "OPTIONS"}:
         return
-    access = access_of(request)
-    if origin == access.own_origin:
-        return
-    host = request.headers.get("host", "?")
-    # Locally a page may have had its own name resolved to this machine (DNS rebinding).
-    if origin.partition("://")[2] == host and (not access.is_local or _is_local_name(host)):
-        return
-    raise HTTPException(403, "This page may not change anything here.")
+    if origin not in _own_origins(access_of(request), request):
+        raise HTTPException(403, "This page may not change anything here.")
+
+
+def _own_origins(access: Access, request: Request) -> Collection[str]:
+    """List the origins of our own pages: that of PUBLIC_URL and, locally, this machine's.
+
+    Production has one address, and Host proves nothing there. Locally PUBLIC_URL is often not set,
+    or is the tunnel's, and the developer's browser uses localhost at any port. Host must be a name
+    of this machine, as a page can have its own name resolved to it (DNS rebinding).
+    """
+    own = [access.own_origin] if access.own_origin else []
+    host = request.headers.get("host", "")
+    if access.is_local and _is_local_name(host):
+        own.append(f"{request.scope['scheme']}://{host}")
+    return own
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(url: str) -> str:
-    """Cut a URL down to its origin (RFC 6454): scheme, host and port."""
+    """Cut a URL down to its origin, written as browsers write it (RFC 6454).
+
+    That is scheme, host in lower case, and the port unless it is the scheme's default.
+    """
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    host = re.sub(":[0-9]*$", "", parts.netloc.rpartition("@")[2]).lower()
+    port = "" if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
 
 
 def is_right(access: Access, request: Request, keys: Collection[str]) -> bool:

@@ -1,15 +1,21 @@
 """Who gets in: who has the key and, locally, this machine itself; never a tunnel or a page."""
 
+import re
 from collections.abc import Mapping
+from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
+from starlette.routing import Route
 
+import main
+from access import origin_of
 from models import LoggedMessage
 from simulator import message_form
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
+from tests.test_filters import record
 
 KEY = "k" * 16
 FORM = message_form("+15551234567", "Hi")
@@ -192,6 +198,8 @@ def test_a_malformed_host_is_never_a_fault_of_ours(
         "http://localhost:8000.evil.example",
         "https://evil.example/localhost:8000",
         "localhost:8000",
+        "https://localhost:8000",
+        "evil://localhost:8000",
     ],
 )
 @pytest.mark.parametrize(("path", "form"), [("/webhook", FORM), ("/twilio-status-callback", {})])
@@ -202,6 +210,71 @@ def test_another_sites_page_changes_nothing(
     assert page.post(path, data=form).status_code == 403
     with app_of(here).state.services.database.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(LoggedMessage)) == 0
+
+
+HOST = PUBLIC_URL.removeprefix("https://")
+
+
+def changing_routes() -> list[tuple[str, str]]:
+    """List everything in production that may change something, as (method, path)."""
+    rooms = [vars(room) for room in vars(main).values() if isinstance(room, ModuleType)]
+    routers = [part for room in rooms for part in room.values() if isinstance(part, APIRouter)]
+    return [
+        (method, route.path)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, Route)
+        for method in sorted((route.methods or set()) - {"GET", "HEAD", "OPTIONS"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        (f"http://{HOST}", HOST),
+        (f"evil://{HOST}", HOST),
+        (f"https://{HOST}:8443", f"{HOST}:8443"),
+        (f"https://{HOST}:8443", HOST),
+        (f"https://{HOST}.evil.example", f"{HOST}.evil.example"),
+        (f"{PUBLIC_URL}/", HOST),
+        (HOST, HOST),
+        ("https://evil.example", "evil.example"),
+        ("http://localhost:8000", "localhost:8000"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("null", HOST),
+        ("", HOST),
+    ],
+)
+def test_production_lets_pages_of_its_public_address_alone_change_something(
+    production: TestClient, origin: str, host: str
+) -> None:
+    number = record(app_of(production).state.services.database)
+    assert len(changing_routes()) == 7
+    page = come_from(production, host=host, headers={"X-API-Key": KEY, "Origin": origin})
+    for method, path in changing_routes():
+        answer = page.request(method, re.sub("{.*}", str(number), path), data=FORM)
+        assert (path, answer.status_code) == (path, 403)
+        assert "may not change anything here" in answer.text
+    ours = come_from(production, host=host, headers={"X-API-Key": KEY, "Origin": PUBLIC_URL})
+    assert ours.delete(f"/api/reviews/{number}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://a.example", "https://a.example"),
+        ("https://a.example/bot", "https://a.example"),
+        ("https://A.Example:443/bot", "https://a.example"),
+        ("https://a.example:8443/bot", "https://a.example:8443"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("https://user:secret@a.example", "https://a.example"),
+        ("https://[2001:DB8::1]:443", "https://[2001:db8::1]"),
+        ("https://[2001:db8::443]", "https://[2001:db8::443]"),
+    ],
+)
+def test_the_origin_of_an_address_is_written_as_browsers_write_it(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
 
 
 def test_a_page_that_took_a_name_of_its_own_for_this_machine_changes_nothing(

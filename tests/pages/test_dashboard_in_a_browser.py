@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,13 @@ def customer(fresh_server: str) -> Iterator[Customer]:
         yield Customer(Simulator(client), "+15551234567")
 
 
-def serve_in_production(database_url: str) -> AbstractContextManager[str]:
-    return serve_here(make_app(database_url=database_url, **PRODUCTION))
+@contextmanager
+def serve_in_production(database_url: str) -> Iterator[str]:
+    """Serve a production app without the proxy, so that its pages have this server's origin."""
+    app = make_app(database_url=database_url, **PRODUCTION)
+    with serve_here(app) as address:
+        app.state.access = replace(app.state.access, own_origin=address)
+        yield address
 
 
 def finish_review(customer: Customer, product: str, text: str) -> None:
