@@ -68,9 +68,13 @@ class Guesses:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whom this installation lets in; pages of `own_origin` may change something."""
+    """Whom this installation lets in; pages of `own_origin` may change something.
+
+    The first of `cookie_keys` seals cookies, all are recognised.
+    """
 
     api_key: str | None
+    cookie_keys: tuple[str, ...]
     is_local: bool
     own_origin: str | None
     guesses: Guesses = field(default_factory=Guesses)
@@ -113,7 +117,9 @@ async def require_owner(request: Request, keys: GivenKeys) -> None:
 def has_logged_in(access: Access, request: Request) -> bool:
     """Say whether a request comes with the cookie of /login."""
     cookie = request.cookies.get(login_cookie.NAME, "")
-    return access.api_key is not None and login_cookie.is_valid(cookie, access.api_key)
+    if access.api_key is None:
+        return False
+    return login_cookie.is_valid(cookie, access.cookie_keys, access.api_key)
 
 
 async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:

@@ -7,7 +7,7 @@ finds in a COMMIT gets no sentence at all, as none would surely be true.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,10 +44,10 @@ class Collector:
         cache: EndCache,
         idle_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
-        forgetting_key: str = "",
+        forgetting_keys: Sequence[str] = ("",),
     ) -> None:
         self._database, self._cache, self._clock = database, cache, clock
-        self._idle_after, self._forgetting_key = idle_after, forgetting_key
+        self._idle_after, self._forgetting_keys = idle_after, forgetting_keys
         self._starting = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
         self._be_new()
@@ -60,7 +60,7 @@ class Collector:
             self._room,
             self._clock,
             self._idle_after,
-            self._forgetting_key,
+            self._forgetting_keys,
         )
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()

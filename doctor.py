@@ -24,7 +24,7 @@ from database import OUTAGES, Database, name_of, open_database, utc_now
 from logs import describe
 from models import LoggedMessage
 from schema import SCHEMA_VERSION, CannotStart
-from settings import Settings, SettingsError
+from settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from simulator import ACCOUNT_SID, Simulator, new_sid
 from storage.end_cache import RedisCache
 
@@ -72,6 +72,8 @@ def _look_at_settings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", f"{settings.environment}, read from {read_from}")
     if file is not None and file.name == ".env" and _others_can_read(file):
         yield Finding("settings", ".env can be read by others on this machine", "chmod 600 .env")
+    if settings.lacks_secret_key:
+        yield Finding("settings", STAND_IN, f"Set it to what this prints: {MAKE_A_KEY}")
 
 
 def _others_can_read(file: Path) -> bool:

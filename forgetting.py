@@ -53,8 +53,9 @@ class Forgotten:
 def forget_contact(database: Database, contact: str, key: str) -> Forgotten | None:
     """Erase a contact's reviews, words and number; None if unknown.
 
-    The log keeps a pseudonym in the number's place, made with `key` (Settings.forgetting_key).
-    Raises one of database.OUTAGES, also where the contact stays locked for too long.
+    The log keeps a pseudonym in the number's place, made with `key`: the first of
+    Settings.forgetting_keys. Raises one of database.OUTAGES, also where the contact stays locked
+    for too long.
     """
     if contact.startswith(FORGOTTEN):
         return None
@@ -83,7 +84,7 @@ def main() -> None:
                 f"Nothing is forgotten: the database has schema {version}, this program needs"
                 f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
             )
-        forgotten = forget_contact(database, contact, settings.forgetting_key)
+        forgotten = forget_contact(database, contact, settings.forgetting_keys[0])
     except SettingsError as error:
         sys.exit(str(error))
     except (CannotStart, DBAPIError, *OUTAGES) as error:

@@ -53,7 +53,7 @@ async def log_in(request: Request, here: Here) -> Response:
     response = RedirectResponse(onward, 303)
     response.set_cookie(
         login_cookie.NAME,
-        login_cookie.make(access.api_key),
+        login_cookie.make(access.cookie_keys[0], access.api_key),
         max_age=login_cookie.SECONDS,
         path=_cookie_path(here),
         secure=not access.is_local,

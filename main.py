@@ -24,7 +24,7 @@ from database import open_database
 from logs import logger
 from retention import Retention
 from services import Services
-from settings import Settings, SettingsError
+from settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from storage.end_cache import open_cache
 from whatsapp import Twilio
 
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         database,
         open_cache(settings.conversation_store, settings.redis_url),
         settings.conversation_ttl,
-        forgetting_key=settings.forgetting_key,
+        forgetting_keys=settings.forgetting_keys,
     )
     retention = Retention(database, settings.retention, settings.conversation_ttl)
 
@@ -74,10 +74,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             public_url=settings.public_url,
             is_local=settings.is_local,
         ),
-        settings.forgetting_key,
+        settings.forgetting_keys[0],
     )
     app.state.access = Access(
         api_key=settings.api_key,
+        cookie_keys=settings.cookie_keys,
         is_local=settings.is_local,
         own_origin=origin_of(settings.public_url) if settings.public_url else None,
     )
@@ -117,6 +118,8 @@ def _log_start(settings: Settings) -> None:
     )
     if not settings.twilio_auth_token:
         logger.warning("TWILIO_AUTH_TOKEN is not set: anyone who reaches /webhook is believed")
+    if settings.lacks_secret_key:
+        logger.warning("%s; set it to what this prints: %s", STAND_IN, MAKE_A_KEY)
 
 
 def _end_process() -> None:

@@ -1,7 +1,7 @@
 """Group commit: run the state machine for a batch; write log and reviews in one transaction."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import message_log
@@ -39,10 +39,10 @@ class Recorder:
         room: WaitingRoom,
         clock: Callable[[], datetime],
         idle_after: timedelta,
-        forgetting_key: str,
+        forgetting_keys: Sequence[str],
     ) -> None:
         self._database, self._cache, self._room, self._clock = database, cache, room, clock
-        self._idle_after, self._forgetting_key = idle_after, forgetting_key
+        self._idle_after, self._forgetting_keys = idle_after, forgetting_keys
 
     def take(self, entries: list[Entry]) -> None:
         """Record a batch in one transaction or, where one message spoils that, one by one.
@@ -154,7 +154,8 @@ class Recorder:
     def _repeat(self, message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
         """Say again what was answered, or nothing where those words have been erased."""
         if logged.is_erased:
-            names = {message.contact, message_log.pseudonym(message.contact, self._forgetting_key)}
+            contact, keys = message.contact, self._forgetting_keys
+            names = {contact, *(message_log.pseudonym(contact, key) for key in keys)}
             return Reply("") if logged.contact in names else MessageSidTaken(message.sid)
         try:
             insist_on_same(message, logged.contact, logged.text)

@@ -81,10 +81,18 @@ def _public_url(url: str) -> str:
     return url
 
 
+MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+STAND_IN = "SECRET_KEY is not set: API_KEY stands in for it, in this version only"
+
+
 def _api_key(key: str) -> str:
     if not re.fullmatch("[!-~]([ -~]*[!-~])?", key):  # what a header can carry
         raise ValueError("must be letters, digits and signs of ASCII, without spaces at its ends")
     return key
+
+
+def _secret_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_api_key, keys))
 
 
 def _redis_url(url: str) -> str:
@@ -134,7 +142,7 @@ CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 class Settings(BaseModel):
     """The settings of one installation. Raises SettingsError where they are wrong or unsafe.
 
-    `twilio_auth_token` holds every token that is accepted, several while rotating;
+    `twilio_auth_token` and `secret_key` hold every one that is recognised, several while rotating;
     `public_url` is what Twilio calls, without the path of the webhook.
     """
 
@@ -149,6 +157,8 @@ class Settings(BaseModel):
     twilio_account_sid: str | None = None
     public_url: Annotated[str, AfterValidator(_public_url)] | None = None
     api_key: Annotated[str, AfterValidator(_api_key)] | None = Field(default=None, repr=False)
+    secret_key: Annotated[CommaSeparated, AfterValidator(_secret_keys), Field(repr=False)] = ()
+    """The first seals cookies and makes pseudonyms; those of the others are recognised."""
     cors_origins: Annotated[CommaSeparated, AfterValidator(_origins)] = ()
     conversation_ttl_hours: Annotated[float, AfterValidator(_hours)] = 24.0
     retention_days: Annotated[float, AfterValidator(_days)] | None = None
@@ -173,9 +183,22 @@ class Settings(BaseModel):
         return timedelta(days=self.retention_days) if self.retention_days else None
 
     @property
-    def forgetting_key(self) -> str:
-        """The secret outside the database that turns a forgotten contact into a pseudonym."""
-        return self.api_key or ""
+    def lacks_secret_key(self) -> bool:
+        """Say whether API_KEY stands in for SECRET_KEY."""
+        return self.api_key is not None and not self.secret_key
+
+    @property
+    def cookie_keys(self) -> tuple[str, ...]:
+        """The first seals the cookie of a login, all are recognised. None: there is no login."""
+        return self.secret_key or ((self.api_key,) if self.api_key else ())
+
+    @property
+    def forgetting_keys(self) -> tuple[str, ...]:
+        """The first makes the pseudonym of a forgotten contact, all are recognised.
+
+        Before SECRET_KEY there was API_KEY, or no key at all.
+        """
+        return tuple(dict.fromkeys((*self.cookie_keys, self.api_key or "", "")))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -257,3 +280,16 @@ def _unsafe_in_production(values: Mapping[str, Any]) -> Iterator[str]:
     api_key = values.get("api_key") or ""
     if len(api_key) < 16:
         yield "API_KEY must have 16 characters or more: it guards the reviews and the numbers"
+    secret_keys = _comma_separated(values.get("secret_key"))
+    if isinstance(secret_keys, tuple) and secret_keys:
+        yield from _unsafe_secret_keys(secret_keys, api_key)
+
+
+def _unsafe_secret_keys(secret_keys: tuple[str, ...], api_key: str) -> Iterator[str]:
+    first, *older = secret_keys
+    if len(first) < 32:
+        yield f"SECRET_KEY must have 32 characters or more; this makes one: {MAKE_A_KEY}"
+    if first == api_key:
+        yield "SECRET_KEY must begin with another key than API_KEY, which programs are given"
+    if any(len(key) < 16 for key in older):  # an older key may be the API_KEY that stood in
+        yield "SECRET_KEY lists an older key of fewer than 16 characters"

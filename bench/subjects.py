@@ -135,6 +135,7 @@ class Laboratory:
             TWILIO_ACCOUNT_SID=ACCOUNT_SID,
             PUBLIC_URL=PUBLIC_URL,
             API_KEY=API_KEY,
+            SECRET_KEY=2 * API_KEY,
             LOG_LEVEL="",  # whoever measures may have set these
             CORS_ORIGINS="",
             RETENTION_DAYS="",

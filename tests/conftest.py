@@ -34,6 +34,7 @@ PRODUCTION: dict[str, Any] = {
     "twilio_auth_token": TOKEN,
     "public_url": PUBLIC_URL,
     "api_key": KEY["X-API-Key"],
+    "secret_key": "s" * 32,
 }
 """The settings of a production app, but for its database."""
 

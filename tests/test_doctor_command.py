@@ -256,7 +256,7 @@ def test_settings_that_start_nothing_are_said_as_at_the_start(run: Run) -> None:
 
 def test_no_secret_is_told(run: Run) -> None:
     """Not where everything is wrong either, which is when people show others what it says."""
-    secrets = ["pa55word", "k3y" * 6, TOKEN, "0" + TOKEN]
+    secrets = ["pa55word", "k3y" * 6, TOKEN, "0" + TOKEN, "s3cr3t" * 6]
     code, printed = run(
         "--signature",
         environment="production",
@@ -264,7 +264,8 @@ def test_no_secret_is_told(run: Run) -> None:
         conversation_store="redis",
         redis_url=f"redis://:pa55word@{GONE}/0",
         api_key=secrets[1],
-        twilio_auth_token=",".join(secrets[2:]),
+        twilio_auth_token=",".join(secrets[2:4]),
+        secret_key=secrets[4],
         public_url=f"https://twilio:pa55word@{GONE}",
     )
     assert code == 1

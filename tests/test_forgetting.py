@@ -200,7 +200,7 @@ def test_late_status_callbacks_bring_nobody_back(local: TestClient) -> None:
     assert everything(database_of(local)) == before
 
 
-def test_what_takes_the_numbers_place_is_made_with_the_api_key(
+def test_what_takes_the_numbers_place_is_made_with_the_secret_key(
     production: TestClient, twilio: Simulator
 ) -> None:
     form = message_form(ANA, "Hi")
@@ -208,8 +208,8 @@ def test_what_takes_the_numbers_place_is_made_with_the_api_key(
     assert production.delete(f"/api/contacts/{ANA}", headers={"X-API-Key": "k" * 16}).is_success
     with database_of(production).read() as connection:
         names = set(connection.scalars(sa.select(LoggedMessage.contact_number)))
-    assert names == {message_log.pseudonym(ANA, "k" * 16)}
-    others = {message_log.pseudonym(ANA, "k" * 15), message_log.pseudonym(BEN, "k" * 16)}
+    assert names == {message_log.pseudonym(ANA, "s" * 32)}
+    others = {message_log.pseudonym(ANA, "k" * 16), message_log.pseudonym(BEN, "s" * 32)}
     assert not others & names
     assert twilio.post("/webhook", form).content == SILENCE
 

@@ -188,6 +188,7 @@ def test_the_doctor_says_what_is_shown(
             "DATABASE_URL": f"postgresql://reviews:secret@localhost:{free_port()}/reviews",
             "TWILIO_AUTH_TOKEN": "t",
             "API_KEY": "k" * 16,
+            "SECRET_KEY": "s" * 32,
         },
         tmp_path,
     )

@@ -1,7 +1,10 @@
 """Which file is read, what is refused, and that every problem is named at once."""
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +173,10 @@ def test_production_names_every_problem_at_once() -> None:
         ("API_KEY", "k" * 15),
         ("API_KEY", "к" * 16),
         ("API_KEY", "k" * 16 + " "),
+        ("SECRET_KEY", "s" * 31),
+        ("SECRET_KEY", "s" * 31 + "," + "t" * 32),
+        ("SECRET_KEY", "s" * 32 + "," + "t" * 15),
+        ("SECRET_KEY", "к" * 32),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example, *"),
         ("CORS_ORIGINS", "null"),
@@ -188,6 +195,43 @@ def test_production_starts_with_what_is_safe() -> None:
     assert production().conversation_store == "database"
     assert production(conversation_store="memory").conversation_store == "memory"
     assert production(api_key="k" * 16, cors_origins="https://a.example").api_key == "k" * 16
+
+
+def test_production_refuses_one_key_that_both_opens_and_seals() -> None:
+    with pytest.raises(SettingsError) as caught:
+        production(api_key="k" * 32, secret_key="k" * 32)
+    assert caught.value.problems == [
+        "SECRET_KEY must begin with another key than API_KEY, which programs are given"
+    ]
+    assert (
+        production(api_key="k" * 32, secret_key="s" * 32 + "," + "k" * 32).lacks_secret_key is False
+    )
+
+
+def test_the_advice_on_a_short_secret_key_makes_one_that_is_long_enough() -> None:
+    with pytest.raises(SettingsError) as caught:
+        production(secret_key="short")
+    [problem] = caught.value.problems
+    advised = problem.partition("makes one: ")[2]
+    words = [sys.executable, *shlex.split(advised)[1:]]
+    made = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    assert production(secret_key=made).secret_key == (made,)
+
+
+def test_without_a_secret_key_the_api_key_stands_in() -> None:
+    for settings in (production(), production(secret_key=" , ")):
+        assert settings.lacks_secret_key
+        assert settings.cookie_keys == (SAFE["API_KEY"],)
+        assert settings.forgetting_keys == (SAFE["API_KEY"], "")
+    assert not local().lacks_secret_key
+    assert (local().cookie_keys, local().forgetting_keys) == ((), ("",))
+
+
+def test_the_first_secret_key_seals_and_all_keys_of_before_are_recognised() -> None:
+    new, old = "n" * 32, "o" * 16
+    settings = production(secret_key=f"{new}, {old}")
+    assert settings.cookie_keys == (new, old)
+    assert settings.forgetting_keys == (new, old, SAFE["API_KEY"], "")
 
 
 def test_reviews_are_shown_to_every_page_nowhere() -> None:
@@ -303,8 +347,8 @@ def test_an_unknown_word_is_named_with_the_known_ones(setting: str) -> None:
 
 
 def test_secrets_are_never_in_what_settings_print() -> None:
-    settings = production(database_url="postgresql://user:p4ssw0rd@host/name")
-    for secret in ("p4ssw0rd", SAFE["TWILIO_AUTH_TOKEN"], SAFE["API_KEY"]):
+    settings = production(database_url="postgresql://user:p4ssw0rd@host/name", secret_key="s" * 32)
+    for secret in ("p4ssw0rd", "s" * 32, SAFE["TWILIO_AUTH_TOKEN"], SAFE["API_KEY"]):
         assert secret not in f"{settings!r} {settings}"
 
 

@@ -8,10 +8,11 @@ from fastapi.testclient import TestClient
 
 import login_cookie
 from access import Guesses
-from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
+from tests.conftest import PRODUCTION, PUBLIC_URL, TOKEN, MakeClient
 from tests.test_access import come_from
 
 KEY = "k" * 16
+SECRET = PRODUCTION["secret_key"]
 
 
 def log_in(client: TestClient, key: str = KEY, onward: str = "./") -> Any:
@@ -95,11 +96,13 @@ def test_the_cookie_keeps_to_the_prefix_of_the_public_address(
 
 
 def forged() -> dict[str, str]:
-    real = login_cookie.make(KEY)
+    real = login_cookie.make(SECRET, KEY)
     until, seal = real.split(".")
     return {
         "later": f"{int(until) + 1}.{seal}",
-        "another key": login_cookie.make("x" * 16),
+        "another key": login_cookie.make("x" * 32, KEY),
+        "the key in place of the secret": login_cookie.make(KEY, KEY),
+        "another key was shown": login_cookie.make(SECRET, "x" * 16),
         "no seal": f"{until}.",
         "no time": f".{seal}",
         "short": real[:-1],
@@ -118,7 +121,7 @@ def test_a_forged_cookie_opens_nothing(secure: TestClient, how: str) -> None:
 
 
 def test_a_cookie_expires(secure: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    cookie = cookie_header(login_cookie.make(KEY))
+    cookie = cookie_header(login_cookie.make(SECRET, KEY))
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + login_cookie.SECONDS - 2)
     assert secure.get("/api/reviews", headers=cookie).status_code == 200
@@ -141,7 +144,7 @@ def test_who_guesses_is_told_to_wait(secure: TestClient) -> None:
     answer = log_in(guesser)
     assert answer.status_code == 429
     assert f"Try again in {answer.headers['retry-after']} seconds." in answer.text
-    valid = cookie_header(login_cookie.make(KEY))
+    valid = cookie_header(login_cookie.make(SECRET, KEY))
     assert guesser.get("/api/reviews", headers=valid).status_code == 200
 
 

@@ -83,7 +83,7 @@ class Worker:
                 f"{self.process.name}'s clock is ahead by {self.ahead}", "wrong clocks"
             )
         self.collector = Collector(
-            self.database, self._open_cache(self.process), TTL, self._clock, FORGETTING_KEY
+            self.database, self._open_cache(self.process), TTL, self._clock, [FORGETTING_KEY]
         )
         self._do(self.collector.start, self._note_death)
 
