@@ -4,7 +4,6 @@ Nothing is remembered between streams: see docs/decisions/0018-*.md.
 """
 
 import json
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from database import utc_now
 from listing import MOST_NEWS, News
 from pages import HEADERS, write
 from services import Here, in_time
+from shutdown import Shutdown
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
 
@@ -50,7 +50,7 @@ async def follow(
 
     first = await read(caught_up)  # before the status is sent: a database that is away is a 503
     return StreamingResponse(
-        _tell(first, now, read, {*ids}),
+        _tell(first, now, read, {*ids}, here.shutdown),
         media_type="text/event-stream",
         headers={**HEADERS, "X-Accel-Buffering": "no"},  # for nginx, which would wait for more
     )
@@ -61,6 +61,7 @@ async def _tell(
     read_at: datetime,
     read: Callable[[datetime], Awaitable[News]],
     shown: set[int],
+    shutdown: Shutdown,
 ) -> AsyncIterator[str]:
     """Tell news and read on. `read_at` is when a reading began: the next one goes back to there."""
     told: dict[int, datetime] = {}
@@ -79,7 +80,7 @@ async def _tell(
         for number in news.gone - gone:
             yield _event("gone", read_at, id=number)
         gone |= news.gone
-        if time.monotonic() >= end or _is_ending():
+        if time.monotonic() >= end or shutdown.has_begun:
             break
         await anyio.sleep(EVERY_SECONDS)
         now = utc_now()
@@ -94,9 +95,3 @@ async def _tell(
 
 def _event(name: str, read_at: datetime, **values: Any) -> str:
     return f"id: {read_at.isoformat()}\nevent: {name}\ndata: {json.dumps(values)}\n\n"
-
-
-def _is_ending() -> bool:
-    """Say whether uvicorn was told to stop: it waits for every stream before it tells us."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return bool(getattr(server, "should_exit", False))

@@ -25,6 +25,7 @@ from logs import logger
 from retention import Retention
 from services import Services
 from settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
+from shutdown import Shutdown
 from storage.end_cache import open_cache
 from whatsapp import Twilio
 
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         forgetting_keys=settings.forgetting_keys,
     )
     retention = Retention(database, settings.retention, settings.conversation_ttl)
+    shutdown = Shutdown()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +54,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         own_thread = CapacityLimiter(1)
         await to_thread.run_sync(collector.start, _end_process, limiter=own_thread)
         retention.start()
-        yield
+        with shutdown.notice():
+            yield
         await to_thread.run_sync(collector.close, limiter=own_thread)
         await to_thread.run_sync(retention.close, limiter=own_thread)
         database.close()
@@ -75,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             is_local=settings.is_local,
         ),
         settings.forgetting_keys[0],
+        shutdown,
     )
     app.state.access = Access(
         api_key=settings.api_key,

@@ -12,6 +12,7 @@ from collector import Collector
 from database import OUTAGES, Database
 from logs import describe, logger
 from schema import CannotStart
+from shutdown import Shutdown
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0
@@ -26,6 +27,7 @@ class Services:
     collector: Collector
     twilio: Twilio
     forgetting_key: str
+    shutdown: Shutdown
 
 
 def services_of(request: Request) -> Services:

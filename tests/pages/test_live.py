@@ -1,5 +1,6 @@
 """The feed: what is told of arrivals and changes, to whom, and that it ends by itself."""
 
+import asyncio
 import json
 import re
 import signal
@@ -21,9 +22,12 @@ import live
 from database import utc_now
 from models import Review
 from simulator import Customer, Simulator
-from tests.conftest import MakeClient, database_of
+from tests.conftest import MakeClient, database_of, make_app
 from tests.servers import serve, wait_until
 from tests.test_filters import record
+from tests.test_shutdown import handled
+
+__all__ = ["handled"]
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +211,28 @@ def test_a_database_that_is_away_is_a_503(make_client: MakeClient) -> None:
 
 def test_without_the_key_nothing_is_told(production: TestClient) -> None:
     assert production.get("/events").status_code == 401
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_stream_ends_whatever_handles_the_signal_that_ends_the_server(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STREAM_SECONDS", 3600.0)
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    told_to_stop = changing(listing.news, 2, lambda: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(listing, "news", told_to_stop)
+    app = make_app(database_url=sqlite_url)
+
+    async def follow() -> str:
+        line = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=line, base_url="http://localhost") as client,
+            asyncio.timeout(10),  # which is far longer than two readings take
+        ):
+            return (await client.get("/events")).text
+
+    assert "event: end" in asyncio.run(follow())
 
 
 def test_a_server_that_is_told_to_end_does_not_wait_for_streams(
