@@ -17,11 +17,11 @@ from fastapi.responses import StreamingResponse
 import listing
 from access import require_owner
 from api_filters import Chosen, Time
+from core.shutdown import Shutdown
 from database import utc_now
 from listing import MOST_NEWS, News
 from pages import HEADERS, write
 from services import Here, in_time
-from shutdown import Shutdown
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
 

@@ -9,10 +9,10 @@ from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import DBAPIError
 
 from collector import Collector
+from core.shutdown import Shutdown
 from database import OUTAGES, Database
 from logs import describe, logger
 from schema import CannotStart
-from shutdown import Shutdown
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0

@@ -52,8 +52,8 @@ ALLOWED = {
     "signature": "",
     "forms": "",
     "whatsapp": "conversation core.pseudonym forms signature",
-    "shutdown": "",
-    "services": "database schema collector shutdown whatsapp",
+    "core.shutdown": "",
+    "services": "core.shutdown database schema collector whatsapp",
     "webhooks": "access database reviews entry whatsapp services",
     "api": "api_answers api_filters csv_export forgetting listing message_log"
     " whatsapp access services",
@@ -62,14 +62,14 @@ ALLOWED = {
     "pages": "access delivery settings",
     "login": "access forms login_cookie pages services",
     "funnel": "conversation database listing models",
-    "live": "access api_filters database listing pages services shutdown",
+    "live": "access api_filters core.shutdown database listing pages services",
     "dashboard": "access api api_filters database forgetting funnel listing message_log pages"
     " reviews services whatsapp",
     "phone": "access conversation database pages phone_records services settings simulator"
     " whatsapp",
     "phone_records": "conversation database models storage.batch",
     "main": "settings database storage.end_cache collector retention whatsapp access services"
-    " shutdown webhooks api api_docs login dashboard live phone",
+    " core.shutdown webhooks api api_docs login dashboard live phone",
     "backup": "checker database foundations schema settings",
     "doctor": "database message_log models storage.end_cache schema settings simulator whatsapp",
     "terminal": "conversation settings simulator whatsapp witness",

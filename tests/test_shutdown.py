@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from shutdown import SIGNALS, Shutdown
+from core.shutdown import SIGNALS, Shutdown
 
 
 @pytest.fixture
