@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 import message_log
 import reviews
 import schema
-from core.pseudonym import FORGOTTEN
+from core.pseudonym import FORGOTTEN, pseudonym
 from database import OUTAGES, Database, open_database, utc_now
 from logs import describe, logger, masked
 from models import LoggedMessage, Review
@@ -59,7 +59,7 @@ def forget_contact(database: Database, contact: str, key: str) -> Forgotten | No
     """
     if contact.startswith(FORGOTTEN):
         return None
-    name = message_log.pseudonym(contact, key)
+    name = pseudonym(contact, key)
     with database.write() as connection:
         contact_state.lock(connection, contact)
         messages = message_log.forget(connection, contact, name, utc_now())

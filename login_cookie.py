@@ -28,7 +28,7 @@ def is_valid(cookie: str, secret_keys: Sequence[str], api_key: str) -> bool:
 
 
 def _seal(until: int, secret_key: str, api_key: str) -> str:
-    # The NUL is in no contact: a pseudonym (message_log.py), made under the same key, is no seal.
+    # The NUL is in no contact: a pseudonym (core.pseudonym), made under the same key, is no seal.
     # With API_KEY in it a new one ends all logins, and an older SECRET_KEY that has become known
     # makes none: that may be an API_KEY of before.
     text = f"\0login until {until} with {api_key}"

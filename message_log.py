@@ -1,6 +1,5 @@
 """All SQL about the log of messages: the facts of every turn, and the transcript."""
 
-import hmac
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +10,6 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
 from conversation import Message, Outcome, State, Turn
-from core.pseudonym import FORGOTTEN
 from database import Database, utc_now
 from models import LoggedMessage
 from storage import batch
@@ -96,12 +94,6 @@ def forget(connection: Connection, contact: str, name: str, now: datetime) -> in
             erased_at=sa.func.coalesce(LoggedMessage.erased_at, now),
         )
     ).rowcount
-
-
-def pseudonym(contact: str, key: str) -> str:
-    """Name a forgotten contact: still told from others, by nobody without `key` told who it was."""
-    digest = hmac.digest(key.encode(), contact.encode(), "sha256")
-    return f"{FORGOTTEN}{digest.hex()}"
 
 
 def prove_writable(connection: Connection) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import message_log
 import reviews
 from conversation import APOLOGY, LogEnd, Message, Situation, State, Turn, take_turn
+from core.pseudonym import pseudonym
 from database import OUTAGES, Away, Database
 from entry import (
     Entry,
@@ -155,7 +156,7 @@ class Recorder:
         """Say again what was answered, or nothing where those words have been erased."""
         if logged.is_erased:
             contact, keys = message.contact, self._forgetting_keys
-            names = {contact, *(message_log.pseudonym(contact, key) for key in keys)}
+            names = {contact, *(pseudonym(contact, key) for key in keys)}
             return Reply("") if logged.contact in names else MessageSidTaken(message.sid)
         try:
             insist_on_same(message, logged.contact, logged.text)

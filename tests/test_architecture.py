@@ -31,7 +31,7 @@ ALLOWED = {
     "retention": "database models message_log storage.contact_state",
     "api_filters": "listing reviews whatsapp",
     "api_answers": "csv_export listing reviews whatsapp services",
-    "message_log": "core.pseudonym models database conversation storage.batch",
+    "message_log": "models database conversation storage.batch",
     "core": "",
     "core.pseudonym": "",
     "storage": "",
@@ -40,8 +40,8 @@ ALLOWED = {
     "storage.end_cache": "conversation",
     "entry": "conversation",
     "waiting_room": "conversation entry",
-    "recorder": "conversation database storage.batch storage.contact_state storage.end_cache"
-    " reviews message_log entry waiting_room",
+    "recorder": "conversation core.pseudonym database storage.batch storage.contact_state"
+    " storage.end_cache reviews message_log entry waiting_room",
     "collector": "conversation database schema storage.end_cache recorder entry waiting_room",
     "audit": "",
     "audit.conversation_checks": "conversation models",

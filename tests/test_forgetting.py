@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 import logs
-import message_log
 from conversation import GREETING
+from core.pseudonym import pseudonym
 from database import utc_now
 from models import LoggedMessage, Review
 from reviews import search_text
@@ -208,8 +208,8 @@ def test_what_takes_the_numbers_place_is_made_with_the_secret_key(
     assert production.delete(f"/api/contacts/{ANA}", headers={"X-API-Key": "k" * 16}).is_success
     with database_of(production).read() as connection:
         names = set(connection.scalars(sa.select(LoggedMessage.contact_number)))
-    assert names == {message_log.pseudonym(ANA, "s" * 32)}
-    others = {message_log.pseudonym(ANA, "k" * 16), message_log.pseudonym(BEN, "s" * 32)}
+    assert names == {pseudonym(ANA, "s" * 32)}
+    others = {pseudonym(ANA, "k" * 16), pseudonym(BEN, "s" * 32)}
     assert not others & names
     assert twilio.post("/webhook", form).content == SILENCE
 

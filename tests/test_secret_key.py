@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 import doctor
 import login_cookie
-import message_log
+from core.pseudonym import pseudonym
 from models import LoggedMessage
 from settings import MAKE_A_KEY, Settings
 from simulator import Simulator, message_form, photo_form
@@ -85,7 +85,7 @@ def test_after_a_change_of_keys_nobody_comes_back_and_nothing_is_doubled(
     sent += finish(client)
     assert forget(client) == 204
     assert forget(client) == 404
-    assert names(client) == named + [message_log.pseudonym(ANA, NEW)] * 4
+    assert names(client) == named + [pseudonym(ANA, NEW)] * 4
     assert deliver(client, *sent) == [SILENCE] * len(sent)
     for form in sent:
         assert b"<Response" not in deliver(client, {**form, "From": f"whatsapp:{BEN}"})[0]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import message_log
 from checker import check
 from conversation import APOLOGY, GREETING, LogEnd
+from core.pseudonym import pseudonym
 from database import OUTAGES, Database, open_database
 from entry import Reply
 from forgetting import forget_contact
@@ -163,6 +163,6 @@ def test_the_turns_of_a_pseudonym_go_on_each_time_its_customer_is_forgotten(
     with database.read() as connection:
         rows = connection.execute(sa.select(LoggedMessage).order_by(LoggedMessage.turn)).all()
     assert [row.turn for row in rows] == [*range(1, 10)]
-    assert {row.contact_number for row in rows} == {message_log.pseudonym(ANA, "")}
+    assert {row.contact_number for row in rows} == {pseudonym(ANA, "")}
     assert [row.position for row in rows] == [1, 2, 3] * 3
     insist_on_a_new_beginning(collector, database)
