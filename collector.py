@@ -53,7 +53,7 @@ class Collector:
         self._be_new()
 
     def _be_new(self) -> None:
-        self._room = WaitingRoom(on_idle=self._cache.drop_expired)
+        self._room = WaitingRoom(self._look_around)
         self._recorder = Recorder(
             self._database,
             self._cache,
@@ -157,6 +157,11 @@ class Collector:
             self._die(error)
         finally:
             self._cache.close()
+
+    def _look_around(self) -> None:
+        """Do what must be done even if no message comes for a long time."""
+        self._cache.drop_expired()
+        self._database.save_lost_files()
 
     def _until_done(self, action: Callable[[], object]) -> bool:
         """Do it, again and again while the database is away; False where we close before that."""

@@ -28,6 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 import schema
 from logs import describe
 from schema import FOLDER, CannotStart
+from sqlite_files import SqliteFiles
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
 """What SQLite answers to a COMMIT that has not happened, and will not after a crash either."""
@@ -58,11 +59,12 @@ class Database:
     All its methods may raise one of OUTAGES and be called again.
     """
 
-    def __init__(self, engine: Engine, file: Path | None = None) -> None:
+    def __init__(self, engine: Engine, files: SqliteFiles | None = None) -> None:
         self.engine = engine
-        self.file = file
+        self.files = files
+        self.file = files.main if files else None
         """The file of a SQLite database."""
-        self.is_sqlite = file is not None
+        self.is_sqlite = files is not None
         self._migrated = False
         # SQLite takes one writer; in this process they queue here, not in its sleeping busy loop.
         self._one_at_a_time = threading.Lock()
@@ -95,10 +97,10 @@ class Database:
             try:
                 with connection.begin():
                     yield connection
-                    if self._lost_file(connection):
-                        raise Away(f"{self.file} was removed or replaced")
-                if self._lost_file(connection):  # amid the COMMIT: it may be in either file
-                    raise OperationalError("COMMIT", None, OSError(f"{self.file} is another now"))
+                    if lost := self._find_lost_file():
+                        raise Away(f"{lost} was removed or replaced")
+                if lost := self._find_lost_file():  # amid the COMMIT: it may be in either file
+                    raise OperationalError("COMMIT", None, OSError(f"{lost} is another now"))
             except OperationalError as error:
                 if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in SURELY_ROLLED_BACK:
                     raise Away(describe(error)) from error
@@ -133,8 +135,14 @@ class Database:
         except InvalidRequestError as error:  # several connections in a row were to a lost file
             raise Away(describe(error)) from error
 
-    def _lost_file(self, connection: Connection) -> bool:
-        return self.file is not None and connection.info["file"] != _identity(self.file)
+    def save_lost_files(self) -> None:
+        """Save what is in lost files of SQLite, before an idle process is killed with them open."""
+        if self._find_lost_file():
+            with suppress(*OUTAGES), self._connect():
+                """The pool gives up the connection that has them open."""
+
+    def _find_lost_file(self) -> str | None:
+        return self.files.find_lost() if self.files else None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -164,10 +172,12 @@ def open_database(url: str) -> Database:
             # autocommit off the driver: SQLAlchemy's begin event below says when and how.
             connect_args={"isolation_level": None, "timeout": 2.0},
         )
-        event.listen(engine, "connect", partial(_on_connect, file))
-        event.listen(engine, "checkout", partial(_on_checkout, file))
+        files = SqliteFiles(file)
+        event.listen(engine, "do_connect", files.connect)
+        event.listen(engine, "close", files.close)
+        event.listen(engine, "checkout", partial(_on_checkout, files))
         event.listen(engine, "begin", _begin)
-        return Database(engine, file)
+        return Database(engine, files)
     engine = sa.create_engine(
         normal,
         hide_parameters=True,
@@ -239,21 +249,9 @@ def _ping_if_idle(engine: Engine, driver_connection: Any, record: Any, _proxy: A
         raise InvalidatePoolError(describe(error)) from error
 
 
-def _on_connect(file: Path, driver_connection: Any, record: Any) -> None:
-    # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
-    driver_connection.execute("PRAGMA synchronous=FULL")
-    # Messages' SIDs come in no order, so each dirties a page of its own: twice SQLite's thousand
-    # lets more commits share the writing of it. More would keep a slow disk busy past a deadline.
-    driver_connection.execute("PRAGMA wal_autocheckpoint=2000")
-    driver_connection.execute("PRAGMA secure_delete=ON")  # erased words do not stay in the file
-    record.info["file"] = _identity(file)
-    if record.info["file"] is None:
-        raise Away(f"{file} was removed")
-
-
-def _on_checkout(file: Path, _driver_connection: Any, record: Any, _proxy: Any) -> None:
-    if record.info["file"] != _identity(file):
-        raise DisconnectionError(f"{file.name} was removed or replaced")
+def _on_checkout(files: SqliteFiles, _connection: Any, _record: Any, _proxy: Any) -> None:
+    if lost := files.find_lost():
+        raise DisconnectionError(f"{lost} was removed or replaced")
 
 
 def _make_file(file: Path) -> None:
@@ -264,18 +262,6 @@ def _make_file(file: Path) -> None:
     """
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Tell a file from another that has taken its name; None where there is none.
-
-    Whoever holds a removed file open could go on writing to it, and lose it all at the end.
-    """
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _begin(connection: Connection) -> None:

@@ -98,6 +98,7 @@ def _choose_write_ahead_log(engine: Engine) -> None:
         with closing(engine.raw_connection()) as raw:
             try:
                 raw.cursor().execute("PRAGMA journal_mode=WAL").fetchall()
+                raw.invalidate()  # it has not opened the log that the next one will
                 return
             except sqlite3.OperationalError:
                 if time.monotonic() > end:

@@ -168,7 +168,7 @@ class Theatre:
 def _open_again(door: Database) -> Database:
     """Open the database for a new process; statements stay compiled, connections do not stay."""
     door.engine.dispose()
-    database = Database(door.engine, door.file)
+    database = Database(door.engine, door.files)
     database._migrated = True  # the file is a copy of one that was
     return database
 
