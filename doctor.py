@@ -4,6 +4,7 @@ Nothing is changed; but with --signature a signed request goes out to PUBLIC_URL
 """
 
 import argparse
+import os
 import shutil
 import stat
 import sys
@@ -80,6 +81,11 @@ def _others_can_read(file: Path) -> bool:
     return sys.platform != "win32" and bool(file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
+def _is_read_only(file: Path) -> bool:
+    """Say whether a file is there that this user may not write to; root may, whatever its mode."""
+    return file.exists() and not (file.stat().st_mode & stat.S_IWUSR and os.access(file, os.W_OK))
+
+
 def _look_at_database(database: Database, settings: Settings) -> Iterator[Finding]:
     place = name_of(settings.database_url)
     try:
@@ -121,6 +127,12 @@ def _look_at_file(file: Path) -> Iterator[Finding]:
     elif _others_can_read(file):
         yield Finding(
             "database", f"{file} can be read by others on this machine", f"chmod 600 {file}"
+        )
+    for part in filter(_is_read_only, (file, Path(f"{file}-wal"), Path(f"{file}-shm"))):
+        yield problem(
+            "database",
+            f"{part} can't be written to",
+            f"Stop the service, give the file to its user, chmod u+w {part}, and start again.",
         )
     free = shutil.disk_usage(file.parent).free
     if free < ENOUGH_BYTES:

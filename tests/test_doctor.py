@@ -1,6 +1,7 @@
 """The doctor: it finds what is wrong, says what to do, tells no secret and changes nothing."""
 
 import shutil
+import sqlite3
 import sys
 from contextlib import closing
 from datetime import timedelta
@@ -227,6 +228,21 @@ def test_what_others_can_read_is_told(sqlite_url: str, tmp_path: Path) -> None:
     for private in (own, file):
         private.chmod(0o600)
     assert "chmod" not in str([*look(sqlite_url, file=own), *look(sqlite_url, file=shipped)])
+
+
+@NOT_WINDOWS
+def test_files_that_a_start_on_a_read_only_database_has_left_read_only_are_named(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "test.db"
+    file.chmod(0o400)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("SELECT * FROM reviews")  # SQLite gives -wal and -shm the file's mode
+        file.chmod(0o600)
+        told = problems(look(sqlite_url))
+    for name in ("test.db-wal", "test.db-shm"):
+        assert ("database", f"{tmp_path / name} can't be written to") in told
+    assert "test.db can't be written to" not in str(told)
 
 
 @pytest.mark.parametrize("there", [True, False])
