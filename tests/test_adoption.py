@@ -1,7 +1,9 @@
 """A database that an earlier program made, with the seven columns alone, becomes ours."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from checker import check
 from database import Database, normalise_url, open_database, utc_now
 from models import Review
 from schema import CannotStart
+from tests.databases import Postgres
 from tests.test_models import insert, new_url
 
 __all__ = ["new_url"]
@@ -114,3 +117,109 @@ def test_a_table_with_columns_that_we_would_lose_is_refused_and_left_alone(new_u
         assert len(connection.execute(sa.text("SELECT stars FROM reviews")).all()) == len(OLD_ROWS)
     database.close()
     engine.dispose()
+
+
+def refused(url: str, *statements: str) -> str:
+    """Adopt an earlier program's table after these statements; return why it is refused."""
+    engine = sa.create_engine(normalise_url(url))
+    with engine.begin() as connection:
+        SEED.create(connection)
+        connection.execute(SEED.insert(), OLD_ROWS)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    before = objects(engine)
+    with closing(open_database(url)) as database:
+        with pytest.raises(CannotStart) as caught:
+            database.migrate()
+    assert objects(engine) == before
+    engine.dispose()
+    return str(caught.value)
+
+
+def objects(engine: sa.Engine) -> list[Any]:
+    """List what a database has, and the rows of `reviews`."""
+    catalog = "SELECT type, name, sql FROM sqlite_master"
+    if engine.dialect.name == "postgresql":
+        catalog = "SELECT relkind, relname, '' FROM pg_class WHERE relname !~ '^pg_'"
+    with engine.connect() as connection:
+        found = sorted(map(tuple, connection.exec_driver_sql(catalog)))
+        rows = connection.exec_driver_sql("SELECT id, user_name FROM reviews ORDER BY id")
+        return [*found, *map(tuple, rows)]
+
+
+ODD_TIMES = [
+    ("''", "an empty text"),
+    ("1735787045", "a number"),
+    ("'01/02/2025 3:04 PM'", "a text that is no ISO 8601 time"),
+    ("'Thu, 02 Jan 2025 03:04:05 +0000'", "a text that is no ISO 8601 time"),
+    ("'0001-01-01 00:00:00+05:00'", "a text that is no ISO 8601 time"),
+    ("x'ff'", "bytes"),
+]
+
+
+@pytest.mark.parametrize(("value", "kind"), ODD_TIMES)
+def test_an_odd_time_is_named_by_id_column_and_kind(tmp_path: Path, value: str, kind: str) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    reason = refused(url, f"UPDATE reviews SET created_at = {value} WHERE id = 5")
+    assert f"can't be read: id 5, created_at: {kind}. A time is read as in 2025-" in reason
+    assert value.strip("'") not in reason or value == "''"
+
+
+@pytest.mark.parametrize("value", ["infinity", "0044-03-15 12:00:00 BC"])
+def test_a_time_that_only_postgresql_has_is_named(postgres: Postgres, value: str) -> None:
+    postgres.run_sql("DROP DATABASE IF EXISTS odd WITH (FORCE)")
+    postgres.run_sql("CREATE DATABASE odd")
+    change = f"UPDATE reviews SET created_at = '{value}' WHERE id = 3"
+    assert "can't be read: id 3, created_at: a text" in refused(postgres.url("odd"), change)
+
+
+def test_of_many_odd_values_some_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    reason = refused(url, "UPDATE reviews SET created_at = '', user_name = x'00'")
+    assert "id 3, user_name: bytes; id 3, created_at: an empty text; id 5, " in reason
+    assert "; and 3 more. " in reason
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE VIEW best AS SELECT * FROM reviews", "view best"),
+        ("CREATE INDEX by_name ON reviews (user_name)", "index by_name"),
+        (
+            "CREATE UNIQUE INDEX ix_reviews_status ON reviews (status, id)",
+            "index ix_reviews_status",
+        ),
+        ("CREATE INDEX lower_name ON reviews (lower(user_name))", "index lower_name"),
+        (
+            "CREATE TABLE stars (review INTEGER REFERENCES reviews (id))",
+            "foreign key of the table stars",
+        ),
+    ],
+)
+def test_what_the_owner_made_on_the_table_is_named_and_kept(
+    new_url: str, statement: str, named: str
+) -> None:
+    assert f"what we would lose: {named}. Keep its definition" in refused(new_url, statement)
+
+
+def test_a_trigger_of_the_owner_is_named_and_kept(new_url: str) -> None:
+    if new_url.startswith("sqlite"):
+        statement = "CREATE TRIGGER tell AFTER INSERT ON reviews BEGIN SELECT 1; END"
+    else:
+        statement = (
+            "CREATE TRIGGER tell BEFORE UPDATE ON reviews FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        )
+    assert "what we would lose: trigger tell. " in refused(new_url, statement)
+
+
+def test_what_the_owner_made_on_other_tables_is_no_matter(new_url: str) -> None:
+    engine = sa.create_engine(normalise_url(new_url))
+    with engine.begin() as connection:
+        SEED.create(connection)
+        connection.exec_driver_sql("CREATE TABLE shops (name TEXT)")
+        connection.exec_driver_sql("CREATE INDEX by_name ON shops (name)")
+        connection.exec_driver_sql("CREATE VIEW names AS SELECT name FROM shops")
+    engine.dispose()
+    with closing(open_database(new_url)) as database:
+        assert insert(database) == 1

@@ -216,7 +216,9 @@ def test_words_that_are_erased_later_are_not_left_in_the_file(tmp_path: Path) ->
 
 
 MIGRATIONS = [*(FOLDER / "migrations" / "versions").glob("*.py")]
-MIGRATIONS += [FOLDER / "migrations" / name for name in ("frozen.py", "version_1.py")]
+MIGRATIONS += [
+    FOLDER / "migrations" / name for name in ("adoption.py", "frozen.py", "version_1.py")
+]
 
 
 @pytest.mark.parametrize("file", MIGRATIONS, ids=lambda file: file.stem)

@@ -12,6 +12,7 @@ from alembic import op
 from alembic.util import CommandError
 from sqlalchemy import RowMapping
 
+from migrations import adoption
 from migrations.frozen import BigInt, UtcDateTime, contact_of
 
 revision = "0001"
@@ -40,6 +41,7 @@ def upgrade() -> None:
     adopting = inspector.has_table("reviews")
     if adopting:
         insist_on_seven({column["name"] for column in inspector.get_columns("reviews")})
+        adoption.require_nothing_else(op.get_bind())
         op.rename_table("reviews", "adopted_reviews")
     create_tables()
     if adopting:
@@ -122,9 +124,11 @@ def create_tables() -> None:
 def adopt_rows() -> None:
     connection = op.get_bind()
     now = datetime.now(UTC)
-    rows = connection.execute(sa.text("SELECT * FROM adopted_reviews ORDER BY id")).mappings()
+    odd = adoption.OddValues()
+    rows = adoption.read_rows(connection).mappings()
     while some := rows.fetchmany(1000):
-        op.bulk_insert(reviews, [adopted(row, now) for row in some])
+        op.bulk_insert(reviews, [adopted(row, now) for row in some if not odd.find(row)])
+    odd.refuse()
     if connection.dialect.name == "postgresql":
         op.execute(
             "SELECT setval(pg_get_serial_sequence('reviews', 'id'), max(id)) FROM reviews"
@@ -133,7 +137,7 @@ def adopt_rows() -> None:
 
 
 def adopted(row: RowMapping, now: datetime) -> dict[str, Any]:
-    created_at = as_utc(row["created_at"]) or now
+    created_at = adoption.as_utc(row["created_at"]) or now
     return {
         "id": row["id"],
         "contact_number": contact_of(row["contact_number"] or ""),
@@ -145,12 +149,3 @@ def adopted(row: RowMapping, now: datetime) -> dict[str, Any]:
         "conversation_id": f"legacy-{row['id']}",
         "updated_at": created_at,
     }
-
-
-def as_utc(time: datetime | str | None) -> datetime | None:
-    """Read a time; one without a zone is UTC. SQLite hands over the text that it keeps."""
-    if isinstance(time, str):
-        time = datetime.fromisoformat(time)
-    if time is not None and time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return time
