@@ -168,7 +168,9 @@ def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
             version = ""
         version = str(version)
     except (sqlite3.DatabaseError, TypeError) as error:
-        raise Refused(f"{file} is not a sound database of this program's: {error}") from None
+        raise Refused(
+            f"{file} is not a sound database of this program's: {describe(error)}"
+        ) from None
     if state != "ok":
         raise Refused(f"{file} is damaged: {state}")
     if version > SCHEMA_VERSION:

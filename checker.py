@@ -4,7 +4,6 @@ Safe to run while serving: it reads snapshots and writes nothing.
 """
 
 import argparse
-import sqlite3
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 import foundations
 import schema
@@ -70,12 +69,7 @@ def check(
 
 def _is_unreadable(error: Exception) -> bool:
     """Say whether a value is of another kind than its column, or text that is not UTF-8."""
-    kinds = (TypeError, ValueError, ArithmeticError, RecursionError, DataError)
-    if not isinstance(error, OperationalError):
-        return isinstance(error, kinds)
-    # Python's own complaint about SQLite's text; what SQLite complains about has a code.
-    is_sqlite = isinstance(error.orig, sqlite3.OperationalError)
-    return is_sqlite and not hasattr(error.orig, "sqlite_errorcode")
+    return isinstance(error, (TypeError, ValueError, ArithmeticError, RecursionError, DataError))
 
 
 def _readable(what: str, problems: Iterable[str]) -> Iterator[str]:

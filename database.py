@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_url
 from sqlalchemy.exc import (
+    DataError,
     DisconnectionError,
     InterfaceError,
     InvalidatePoolError,
@@ -26,7 +27,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import schema
-from logs import describe
+from logs import describe, is_undecodable, without_text
 from schema import FOLDER, CannotStart
 from sqlite_files import SqliteFiles
 
@@ -123,7 +124,7 @@ class Database:
         except (CannotStart, *OUTAGES):
             raise
         except (OSError, sqlite3.OperationalError) as error:
-            raise Away(f"{type(error).__name__}: {error}") from error
+            raise Away(describe(error)) from error
         except Exception as error:
             raise CannotStart(
                 f"The database's tables can't be brought up to date: {describe(error)}"
@@ -177,6 +178,7 @@ def open_database(url: str) -> Database:
         event.listen(engine, "close", files.close)
         event.listen(engine, "checkout", partial(_on_checkout, files))
         event.listen(engine, "begin", _begin)
+        event.listen(engine, "handle_error", _recognise_unreadable)
         return Database(engine, files)
     engine = sa.create_engine(
         normal,
@@ -247,6 +249,13 @@ def _ping_if_idle(engine: Engine, driver_connection: Any, record: Any, _proxy: A
         engine.dialect.do_ping(driver_connection)
     except Exception as error:
         raise InvalidatePoolError(describe(error)) from error
+
+
+def _recognise_unreadable(context: ExceptionContext) -> None:
+    # An OperationalError to the driver, but no outage: only who needs this row is concerned.
+    error = context.original_exception
+    if is_undecodable(error):
+        raise DataError(None, None, ValueError(without_text(str(error))), hide_parameters=True)
 
 
 def _on_checkout(files: SqliteFiles, _connection: Any, _record: Any, _proxy: Any) -> None:

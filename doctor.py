@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 import message_log
 import schema
@@ -104,7 +104,7 @@ def _look_at_database(database: Database, settings: Settings) -> Iterator[Findin
             yield from _look_at_clock(database)
     except CannotStart as error:
         yield problem("database", f"{place} can't be used", str(error))
-    except (TypeError, ValueError) as error:  # put there by hand
+    except (TypeError, ValueError, DataError) as error:  # put there by hand
         yield problem(
             "database",
             f"{place} has a value that can't be read: {type(error).__name__}",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+import utf8_check
 from database import Database
 from models import Base
 
@@ -14,6 +15,7 @@ def problems(database: Database) -> Iterator[str]:
     with database.read() as connection:
         if database.is_sqlite:
             yield from _damage(connection)
+            yield from utf8_check.problems(connection)
         yield from _missing_keys(connection)
 
 

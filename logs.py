@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sqlite3
 import traceback
 from types import TracebackType
 from urllib.parse import quote, unquote
@@ -20,7 +21,20 @@ def masked(contact: str) -> str:
 def describe(error: BaseException) -> str:
     """Name an error in one line, without the values that drivers quote below their first line."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
-    return f"{type(error).__name__}: {text.strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {without_text(text).strip().partition(chr(10))[0]}"
+
+
+_UNDECODABLE = re.compile("(Could not decode to UTF-8 column '[^']*').*", re.DOTALL)
+
+
+def is_undecodable(error: BaseException | None) -> bool:
+    """Say whether Python could not read a text of SQLite's because it is not UTF-8."""
+    return isinstance(error, sqlite3.OperationalError) and bool(_UNDECODABLE.match(str(error)))
+
+
+def without_text(message: str) -> str:
+    """Cut the text out of Python's complaint that it could not read it."""
+    return _UNDECODABLE.sub(r"\1", message)
 
 
 def configure(level: str) -> None:

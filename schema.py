@@ -4,12 +4,19 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DataError
 
-from logs import logger
+import utf8_check
+from logs import describe, logger
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -18,6 +25,9 @@ SCHEMA_VERSION = "0003"
 
 WAL_SECONDS = 3.0
 """How long several processes may take to choose SQLite's write-ahead log."""
+
+MAX_NAMED = 5
+"""How many places a message names."""
 
 SPACE_TO_MIGRATE = 5
 """How many times its size a SQLite database needs in free disk space to migrate: 3.9 was measured.
@@ -46,7 +56,6 @@ def migrate(engine: Engine) -> None:
             " install the newer program again, or restore the backup made before it."
         )
     # Here only: importing Alembic takes a second that an up-to-date start need not pay.
-    from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -56,6 +65,21 @@ def migrate(engine: Engine) -> None:
         _empty_write_ahead_log(engine)  # its space is needed
     config = Config()
     config.set_main_option("script_location", str(FOLDER / "migrations").replace("%", "%%"))
+    try:
+        has_old_messages = _upgrade(engine, config)
+    except CommandError as error:
+        raise CannotStart(str(error)) from error
+    except DataError as error:
+        _refuse_unreadable_text(engine)
+        raise CannotStart(f"The tables can't be migrated: {describe(error)}") from error
+    if has_old_messages and engine.dialect.name == "sqlite":
+        _empty_write_ahead_log(engine)  # it is as large as the tables were
+
+
+def _upgrade(engine: Engine, config: "Config") -> bool:
+    """Run the migrations in one transaction, under the lock; say whether they copied messages."""
+    from alembic import command
+
     with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
         with connection.begin():
             if engine.dialect.name == "postgresql":
@@ -67,12 +91,23 @@ def migrate(engine: Engine) -> None:
             if has_old_messages:
                 _require_space(connection)
             config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise CannotStart(str(error)) from error
-    if has_old_messages and engine.dialect.name == "sqlite":
-        _empty_write_ahead_log(engine)  # it is as large as the tables were
+            command.upgrade(config, "head")
+    return has_old_messages
+
+
+def _refuse_unreadable_text(engine: Engine) -> None:
+    """Raise CannotStart where text in a SQLite file is not UTF-8, and say where."""
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect() as connection:
+        found = [*islice(utf8_check.problems(connection), MAX_NAMED + 1)]
+    if found:
+        more = "; and more" if len(found) > MAX_NAMED else ""
+        raise CannotStart(
+            "Another program has written text to the database that is not UTF-8"
+            f" ({'; '.join(found[:MAX_NAMED])}{more}). Correct these texts or delete their rows,"
+            " then start again. Nothing was changed."
+        )
 
 
 def insist_on_unicode(engine: Engine) -> None:

@@ -14,7 +14,8 @@ ALLOWED = {
     "conversation": "",
     "settings": "",
     "models": "",
-    "schema": "logs",
+    "schema": "logs utf8_check",
+    "utf8_check": "",
     "sqlite_files": "logs",
     "database": "logs schema sqlite_files",
     "logs": "",
@@ -47,7 +48,7 @@ ALLOWED = {
     "audit": "",
     "audit.conversation_checks": "conversation models",
     "audit.cross_checks": "conversation core.pseudonym models reviews whatsapp",
-    "foundations": "database models",
+    "foundations": "database models utf8_check",
     "checker": "models database schema foundations settings storage.batch whatsapp witness"
     " audit.conversation_checks audit.cross_checks",
     "signature": "",

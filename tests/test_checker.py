@@ -294,8 +294,8 @@ TAMPERING = {
     UNREADABLE.format("RecursionError"): [
         message("SMana5", "context = printf('%.*c', 200000, '[')")
     ],
-    UNREADABLE.format("OperationalError"): [message("SMana5", "body = CAST(x'58ff' AS TEXT)")],
-    "what conversations have to do with each other can't be read: OperationalError": [
+    UNREADABLE.format("DataError"): [message("SMana5", "body = CAST(x'58ff' AS TEXT)")],
+    "what conversations have to do with each other can't be read: DataError": [
         "UPDATE reviews SET search_text = CAST(x'ff' AS TEXT)"
     ],
 }

@@ -11,7 +11,7 @@ from collector import Collector
 from database import OUTAGES, Away, Database, open_database
 from foundations import problems
 from models import Review
-from storage.end_cache import EndCache
+from storage.end_cache import NoCache
 from tests.servers import wait_until
 from tests.test_models import insert, python, review
 from tests.writer.conftest import TTL
@@ -211,7 +211,7 @@ def test_an_idle_process_saves_a_lost_log_by_itself(
 ) -> None:
     monkeypatch.setattr(WaitingRoom, "REMEMBERED_SECONDS", 0.05)
     database = open_database(sqlite_url)
-    collector = Collector(database, EndCache(), TTL)
+    collector = Collector(database, NoCache(), TTL)
     collector.start()
     assert insert(database) == 1
     remove(tmp_path, "test.db-wal")
