@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import reviews
 from conversation import Message
 from database import OUTAGES, Database, utc_now
 from entry import ClientGone, OutcomeUnknown, Reply, wake
@@ -147,7 +148,7 @@ class Collector:
 
     def _write(self) -> None:
         try:
-            self._open = self._until_done(self._database.migrate)
+            self._open = self._until_done(self._open_database)
             self._tried.set()
             while (batch := self._room.next_batch()) and self._until_done(
                 lambda: self._recorder.take(batch)
@@ -157,6 +158,15 @@ class Collector:
             self._die(error)
         finally:
             self._cache.close()
+
+    def _open_database(self) -> None:
+        self._database.migrate()
+        try:
+            reviews.fill_search_text(self._database)
+        except OUTAGES:
+            raise
+        except Exception as error:  # a search finds less, and every message is still recorded
+            logger.error("search_text is not filled in: %s", describe(error))
 
     def _look_around(self) -> None:
         """Do what must be done even if no message comes for a long time."""

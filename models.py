@@ -51,6 +51,13 @@ class Review(Base):
     __table_args__ = (
         Index(None, "created_at", "id"),
         Index(None, "contact_number"),
+        # What a start has to fill in, found at once however many reviews there are.
+        Index(
+            "ix_reviews_unfilled",
+            "id",
+            sqlite_where=sa.text("search_text = ''"),
+            postgresql_where=sa.text("search_text = ''"),
+        ),
         # An id that was erased is never given to another review.
         {"sqlite_autoincrement": True},
     )

@@ -9,11 +9,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from conversation import Message, Turn
+from database import Database
+from logs import logger
 from models import Review
 from storage.batch import Value
 
 PENDING = "pending"
 """The delivery status of a review whose confirmation Twilio has not told us anything about."""
+
+FILLED_AT_ONCE = 100
+"""Reviews in one transaction: messages wait for it on SQLite."""
 
 
 def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Value]:
@@ -30,6 +35,37 @@ def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Val
         "updated_at": received_at,
         "search_text": search_text(product, name, review),
     }
+
+
+# A literal, which the databases' partial index needs.
+_UNFILLED = (
+    sa.select(Review.id, Review.product_name, Review.user_name, Review.product_review)
+    .where(sa.text("search_text = ''"))
+    .order_by(Review.id)
+)
+
+
+def fill_search_text(database: Database) -> None:
+    """Fill in what another program has left out, so that `q` finds every review.
+
+    Several processes may do it at once. Raises one of database.OUTAGES.
+    """
+    with database.read() as connection:
+        is_done = connection.execute(_UNFILLED.limit(1)).first() is None
+    filled = 0
+    while not is_done:
+        with database.write() as connection:
+            rows = connection.execute(
+                _UNFILLED.limit(FILLED_AT_ONCE).with_for_update(skip_locked=True)
+            ).all()
+            for row in rows:
+                text = search_text(row.product_name, row.user_name, row.product_review)
+                change = sa.update(Review).where(Review.id == row.id)
+                connection.execute(change.values(search_text=text))
+        filled += len(rows)
+        is_done = not rows
+    if filled:
+        logger.info("search_text filled in reviews=%d", filled)
 
 
 def erase(connection: Connection, review_id: int) -> bool:

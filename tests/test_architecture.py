@@ -44,7 +44,8 @@ ALLOWED = {
     "waiting_room": "conversation entry",
     "recorder": "conversation core.pseudonym database storage.batch storage.contact_state"
     " storage.end_cache reviews message_log entry waiting_room",
-    "collector": "conversation database schema storage.end_cache recorder entry waiting_room",
+    "collector": "conversation database schema reviews storage.end_cache recorder entry"
+    " waiting_room",
     "audit": "",
     "audit.conversation_checks": "conversation models",
     "audit.cross_checks": "conversation core.pseudonym models reviews whatsapp",
