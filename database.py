@@ -27,9 +27,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import schema
+from db.sqlite_files import SqliteFiles
 from logs import describe, is_undecodable, without_text
 from schema import FOLDER, CannotStart
-from sqlite_files import SqliteFiles
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
 """What SQLite answers to a COMMIT that has not happened, and will not after a crash either."""

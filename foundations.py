@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-import utf8_check
 from database import Database
+from db import utf8_check
 from models import Base
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError
 
-import utf8_check
+from db import utf8_check
 from logs import describe, logger
 
 if TYPE_CHECKING:
