@@ -283,9 +283,9 @@ class TestTwoWorkers:
             assert workers[0].erase_some() == 4
             workers[0].start()
             wait_until(lambda: len(pauses.pauses) > 2)
+        wait_until(lambda: len(erased_sids(database_of(client))) == 8)
         workers[0].close()
         assert pauses.pauses[:3] == [0.0, 0.2, 0.2]
-        assert len(erased_sids(database_of(client))) == 8
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "36501", "ninety", "1d", "1e999"])
