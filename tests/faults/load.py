@@ -166,7 +166,8 @@ class Load:
     def wait_for(self, reviews: int) -> None:
         """Wait until so many reviews more have been written, whatever is broken just now."""
         goal = len(self.written) + reviews
-        wait_until(lambda: self._goes_on() and len(self.written) >= goal, 60)
+        patience = max(60, goal / 2)  # a slow machine writes ten a second
+        wait_until(lambda: self._goes_on() and len(self.written) >= goal, patience)
 
     def count_told(self, words: str | None) -> int:
         """Count the deliveries of messages that were answered with these words; None: with none."""
