@@ -153,7 +153,8 @@ MUTANTS = [
         "SELECT max(turn) FROM messages AS any_turn WHERE contact_number = contact.value",
         "SELECT turn FROM messages AS any_turn WHERE contact_number = contact.value"
         " ORDER BY received_at DESC LIMIT 1",
-        sign="UNIQUE constraint failed: messages.contact_number, messages.turn",
+        "tests/writer/test_clocks.py",
+        sign="tests/writer/test_clocks.py::",
     ),
     Mutant(
         "idle conversations go on",
@@ -167,7 +168,8 @@ MUTANTS = [
         "conversation.py",
         "now - idle_after <= end.received_at <= now + MAX_AHEAD",
         "now - idle_after <= end.received_at",
-        sign="went on after it was over",
+        "tests/writer/test_clocks.py",
+        sign="tests/writer/test_clocks.py::",
     ),
     Mutant(
         "what was erased is gone on with",
@@ -270,7 +272,8 @@ MUTANTS = [
         "message_log.py",
         "turn=LoggedMessage.turn + turns,",
         "turn=LoggedMessage.turn,",
-        sign="UNIQUE constraint failed: messages.contact_number, messages.turn",
+        "tests/writer/test_forgotten.py",
+        sign="tests/writer/test_forgotten.py::",
     ),
     Mutant(
         "a review is not the only one of its conversation",
