@@ -100,7 +100,7 @@ class Database:
                     yield connection
                     if lost := self._find_lost_file():
                         raise Away(f"{lost} was removed or replaced")
-                if lost := self._find_lost_file():  # amid the COMMIT: it may be in either file
+                if lost := self._find_lost_file():  # during the COMMIT: it may be in either file
                     raise OperationalError("COMMIT", None, OSError(f"{lost} is another now"))
             except OperationalError as error:
                 if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in SURELY_ROLLED_BACK:

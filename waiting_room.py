@@ -116,22 +116,26 @@ class WaitingRoom:
 
         Empty when the room is closed and nobody is left in it.
         """
-        with self._lock:
-            while not self._changed.wait_for(
-                lambda: self._is_anybody_due() or self._closed, self.REMEMBERED_SECONDS
-            ):
-                self._drop_expired()
-            batch: list[Entry] = []
-            picked_in_part: list[str] = []
-            for contact, entries in self._by_contact.items():
-                some = entries[: min(self.BATCH - len(batch), self.BATCH_PER_CONTACT)]
-                batch += some
-                if len(some) < len(entries):
-                    picked_in_part.append(contact)
-                if len(batch) >= self.BATCH:
-                    break
-            self._move_to_end(picked_in_part)
-            return batch
+        while True:
+            with self._lock:
+                if self._changed.wait_for(
+                    lambda: self._is_anybody_due() or self._closed, self.REMEMBERED_SECONDS
+                ):
+                    return self._pick_batch()
+            self.drop_expired()
+
+    def _pick_batch(self) -> list[Entry]:
+        batch: list[Entry] = []
+        picked_in_part: list[str] = []
+        for contact, entries in self._by_contact.items():
+            some = entries[: min(self.BATCH - len(batch), self.BATCH_PER_CONTACT)]
+            batch += some
+            if len(some) < len(entries):
+                picked_in_part.append(contact)
+            if len(batch) >= self.BATCH:
+                break
+        self._move_to_end(picked_in_part)
+        return batch
 
     def settle(self, entries: Iterable[Entry]) -> list[Entry]:
         """Pick those still wanted of entries that, as the log has told, are not recorded.
@@ -200,11 +204,8 @@ class WaitingRoom:
     def drop_expired(self) -> None:
         """Drop the words that have been remembered for long enough, also during an outage."""
         with self._lock:
-            self._drop_expired()
-
-    def _drop_expired(self) -> None:
-        self._forget_old_answers()
-        self._on_idle()
+            self._forget_old_answers()
+        self._on_idle()  # without the lock: it may wait for the disk, and messages arrive meanwhile
 
     def longest_wait(self) -> float | None:
         """Say for how many seconds the first of those who are here has waited; None for nobody."""

@@ -158,13 +158,9 @@ def _wrong_message(row: MessageFacts) -> Iterator[str]:
         yield f"has a context in {row.message_sid} that is not a JSON object"
 
 
-_MAY_FOLLOW_FINISHED: frozenset[Outcome] = frozenset()
-"""What may come after `finished`, in the same conversation."""
-
-
 def _wrong_step(before: MessageFacts, after: MessageFacts) -> Iterator[str]:
     """Check what a message did, by the facts before it and after it."""
-    if before.outcome == Outcome.FINISHED and after.outcome not in _MAY_FOLLOW_FINISHED:
+    if before.outcome == Outcome.FINISHED:
         yield "goes on after its review"
     if before.is_erased or after.is_erased:
         return

@@ -28,7 +28,7 @@ def try_lock(connection: Connection, contacts: Collection[str]) -> Collection[st
 
 
 def lock(connection: Connection, contact: str) -> None:
-    """Lock a contact until the transaction ends, and wait for whoever has it.
+    """Lock a contact until the transaction ends; wait while another transaction has it.
 
     The first lock of a transaction, or two could wait for each other. Raises OperationalError
     after PostgreSQL's lock_timeout.
