@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection
 from datetime import datetime
+from itertools import groupby
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -106,6 +107,12 @@ def _break_runs(text: str) -> str:
 
     To put a run in order takes the square of its length: seconds for one that fills a message.
     """
+    marks_of_it = {each for each in set(text) if unicodedata.combining(_decompose(each)[0])}
+    runs = groupby(text, marks_of_it.__contains__) if marks_of_it else ()
+    longest = max((len([*run]) for is_mark, run in runs if is_mark), default=0)
+    # Nearly every text ends here: a mark decomposes to two at most, its base brings up to three.
+    if 2 * longest + 3 <= MOST_MARKS:
+        return text
     broken, marks = [], 0
     for part in "".join(map(_decompose, text)):  # each by itself, so nothing is put in order yet
         marks = marks + 1 if unicodedata.combining(part) else 0

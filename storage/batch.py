@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection, Row
 
 from conversation import LogEnd, Outcome
 
-_SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: json.dumps would make one for each value."""
 
 Value = str | int | datetime | Mapping[str, Any] | Sequence[Any] | None
 """What a column takes; mappings and sequences are kept as JSON."""
@@ -125,8 +126,13 @@ def _read_end(row: Row[Any], cached: Mapping[str, LogEnd]) -> LogEnd:
 def _as_key(time: datetime, is_sqlite: bool) -> str | int:
     """Write a time as the read compares it: SQLite's text, or microseconds since 1970."""
     if is_sqlite:
-        return f"{time.astimezone(UTC):{_SQLITE_TIME}}"
+        return _as_text(time)
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _as_text(time: datetime) -> str:
+    """Write a time as SQLAlchemy does for SQLite: in UTC, without a zone."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _as_utc(time: str | datetime) -> datetime:
@@ -162,11 +168,11 @@ def _insert(table: str, rows: Sequence[Mapping[str, Value]], mark: str) -> str:
 
 def _for_sqlite(value: Value) -> str | int | None:
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):{_SQLITE_TIME}}"
+        return _as_text(value)
     return _for_postgresql(value)  # type: ignore[return-value]
 
 
 def _for_postgresql(value: Value) -> str | int | datetime | None:
     if value is None or isinstance(value, str | int | datetime):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return _to_json(value)

@@ -1,6 +1,7 @@
 """Searching with `q`: any script in any case, part of any text; and old rows made searchable."""
 
 import json
+import sys
 import unicodedata
 import uuid
 
@@ -76,6 +77,25 @@ def test_a_long_run_of_marks_is_broken_before_it_is_put_in_order(marks: str) -> 
     runs = "".join("m" if unicodedata.combining(part) else " " for part in folded).split()
     assert max(map(len, runs)) == 30
     assert fold(folded) == folded
+
+
+@pytest.mark.parametrize("mark", ["\u0344", "\u0307", "\u0f73", "\uff9e"])
+@pytest.mark.parametrize("base", ["x", "\u01d6"])
+def test_a_run_is_broken_where_it_is_too_long_and_nowhere_else(base: str, mark: str) -> None:
+    for count in range(1, 40):
+        whole = unicodedata.normalize("NFKD", f"{base}{mark * count}")[1:]
+        joiners = fold(f"{base}{mark * count}").count("\N{COMBINING GRAPHEME JOINER}")
+        assert joiners == (len(whole) - 1) // 30, count
+
+
+def test_no_character_decomposes_to_more_marks_than_the_quick_look_at_a_text_assumes() -> None:
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if not unicodedata.decomposition(character):
+            continue
+        kinds = [
+            unicodedata.combining(each) > 0 for each in unicodedata.normalize("NFKD", character)
+        ]
+        assert (all(kinds) and len(kinds) <= 2) or (not kinds[0] and not all(kinds[-4:])), character
 
 
 def test_every_letter_that_has_a_case_is_found_in_either() -> None:
