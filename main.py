@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # Twilio would follow with a GET, without its form
         openapi_url=None,  # api_docs has it, and pages that need no internet
         dependencies=[Depends(refuse_foreign_origin)],
+        routes=webhooks.router.routes,  # first in the list, and no router in between
     )
     app.state.services = Services(
         database,
@@ -86,7 +87,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         is_local=settings.is_local,
         own_origin=origin_of(settings.public_url) if settings.public_url else None,
     )
-    app.add_middleware(webhooks.Shortcut)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -96,7 +96,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["Link", "ETag"],
         )
     app.state.callback_hint = webhooks.CallbackHint()
-    app.include_router(webhooks.router)
     app.include_router(api.owners)
     app.include_router(api.router)
     app.include_router(api_docs.router)

@@ -1,11 +1,11 @@
 """Twilio's two webhooks: a customer's message, and the delivery status of our confirmation."""
 
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.exception_handlers import http_exception_handler
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi.routing import APIRoute
 
 import reviews
 import whatsapp
@@ -16,7 +16,20 @@ from logs import logger
 from services import in_time, services_of
 from whatsapp import StatusUpdate
 
-router = APIRouter(tags=["Twilio"])
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint gets the request as it is, and fills in nothing.
+
+    A message has no parameters and no dependencies to solve, and to find that out took FastAPI
+    longer than the message's turn (docs/performance.md). In /docs it is a route like any other.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
+
+
+router = APIRouter(tags=["Twilio"], route_class=PlainRoute)
 
 
 def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
@@ -62,6 +75,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 )
 async def receive_message(request: Request) -> Response:
     """Answer one message, and record the review that it finishes, once under its MessageSid."""
+    await refuse_foreign_origin(request)
     here = services_of(request)
     message = await here.twilio.read_message(request)
     try:
@@ -99,6 +113,7 @@ async def _until_gone(request: Request) -> None:
 )
 async def receive_status(request: Request) -> Response:
     """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
+    await refuse_foreign_origin(request)
     here = services_of(request)
     update = await here.twilio.read_status(request)
     request.app.state.callback_hint.notice(update)
@@ -129,35 +144,6 @@ def _raise_status(database: Database, update: StatusUpdate) -> None:
             update.message_sid,
             update.error_code,
         )
-
-
-ENDPOINTS = {whatsapp.WEBHOOK: receive_message, whatsapp.STATUS_CALLBACK: receive_status}
-
-
-class Shortcut:
-    """Hands Twilio's requests to their endpoints, past what FastAPI does for other routes.
-
-    A message has no parameters to fill in, and to find that out takes longer than its turn: see
-    docs/performance.md. The routes above remain for /docs, and for who comes by another way, such
-    as a path below uvicorn's --root-path.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_post = scope["type"] == "http" and scope["method"] == "POST"
-        endpoint = ENDPOINTS.get(scope["path"]) if is_post else None
-        if endpoint is None:
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        try:
-            await refuse_foreign_origin(request)  # as every route does
-            response = await endpoint(request)
-        except HTTPException as error:
-            response = await http_exception_handler(request, error)
-        await response(scope, receive, send)
 
 
 class CallbackHint:

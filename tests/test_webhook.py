@@ -276,7 +276,7 @@ def test_a_review_of_every_character_is_stored_on_either_database(
 def test_both_webhooks_answer_below_a_path_that_the_server_names_as_well(
     make_client: MakeClient, sqlite_url: str
 ) -> None:
-    """Uvicorn's --root-path: such a request takes the routes, not the shortcut past them."""
+    """Uvicorn's --root-path: Twilio's routes are found below it, too."""
     client = TestClient(make_client(database_url=sqlite_url).app, root_path="/bot")
     answer = client.post("/bot/webhook", data={"From": "+15551234567", "Body": "Hi"})
     assert read_twiml(answer).text == GREETING
