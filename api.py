@@ -27,6 +27,7 @@ from api_answers import (
     write_stats,
 )
 from api_filters import Chosen, read_cursor, refuse_unknown
+from core.text import clean
 from listing import Cursor, Filter
 from services import Here, Services, in_time
 
@@ -206,7 +207,7 @@ async def forget_contact(
     contact: Annotated[str, Path(description="As in `contact_number`: `+15551234567`.")],
 ) -> Response:
     """Erase a customer whole: reviews, words and the number itself."""
-    if not whatsapp.clean(contact) or whatsapp.clean(contact) != contact.strip():
+    if not clean(contact) or clean(contact) != contact.strip():
         raise HTTPException(422, "No contact is like this.")
     contact = whatsapp.contact_of(contact)
     if not contact:

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from access import require_owner_when_local
-from settings import FOLDER
+from core.settings import FOLDER
 
 # Relative addresses: the pages also work below a proxy's prefix.
 ICON = "static/icon.svg"

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
+from core.text import clean
 from listing import Cursor, Filter
 
 
@@ -92,7 +93,7 @@ async def _filter(
 ) -> Filter:
     # An empty value is that of a form's field left empty; forms send line breaks as CRLF.
     product = (product or "").replace("\r\n", "\n")
-    number, words = whatsapp.contact_of(contact or ""), whatsapp.clean(q or "")
+    number, words = whatsapp.contact_of(contact or ""), clean(q or "")
     for name, given, meant in (("contact", contact, number), ("q", (q or "").strip(), words)):
         if given and not meant:
             raise unfit(name, given, "nothing is left of it without what no review has")

@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 import foundations
 from checker import check
+from core.logs import describe
+from core.settings import Settings, SettingsError
 from database import OUTAGES, name_of, open_database
-from logs import describe
 from schema import SCHEMA_VERSION, CannotStart
-from settings import Settings, SettingsError
 
 NAMES_OF_SQLITE = ("-journal", "-wal", "-shm")
 """What is put behind the database's name for files that go with it."""

@@ -20,11 +20,11 @@ import foundations
 import schema
 from audit import conversation_checks, cross_checks
 from audit.conversation_checks import ReviewFacts
+from core.logs import describe
+from core.settings import Settings, SettingsError
 from database import OUTAGES, Database, name_of, open_database
-from logs import describe
 from models import LoggedMessage, Review
 from schema import SCHEMA_VERSION
-from settings import Settings, SettingsError
 from storage import batch
 from whatsapp import STATUSES
 from witness import Witness

@@ -13,9 +13,10 @@ from typing import Any
 
 import reviews
 from conversation import Message
-from database import OUTAGES, Database, utc_now
+from core.clock import utc_now
+from core.logs import describe, logger
+from database import OUTAGES, Database
 from entry import ClientGone, OutcomeUnknown, Reply, wake
-from logs import describe, logger
 from recorder import Recorder
 from schema import CannotStart
 from storage.end_cache import EndCache

@@ -11,12 +11,13 @@ A state says what we do when the next message arrives. A message without text, o
 it, keeps the state and is asked for again. A conversation that is idle for too long is over.
 """  # noqa: E501 - a table is read as a table, and a test plays it
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+
+from core.text import is_blank
 
 Answers = Mapping[str, str]
 """What a customer has said so far, by question: product, name, review."""
@@ -110,8 +111,11 @@ class Turn:
 
 
 GREETING = "Hi! Which product is this review for?"
+
 GOT_PRODUCT = "Okay, got it. What's your name?"
+
 GOT_NAME = "Please send your review for {product}."
+
 GOT_REVIEW = "Thanks {name} -- your review for {product} has been recorded."
 
 QUESTIONS: dict[str, str] = {
@@ -119,8 +123,11 @@ QUESTIONS: dict[str, str] = {
     State.ASK_REVIEW: "What's your name?",
     State.FINISH: "Please send your review for {product}.",
 }
+
 NOT_TEXT = "Sorry, I can only read text."
+
 TOO_LONG = "Sorry, that is longer than {limit:,} characters."
+
 APOLOGY = "Sorry, I couldn't save that. Please send it again in a minute."
 
 MOST_CHARACTERS: dict[str, int] = {State.ASK_NAME: 150, State.ASK_REVIEW: 150, State.FINISH: 8_000}
@@ -207,16 +214,3 @@ def replay(messages: Iterable[Message]) -> list[Turn]:
         turns.append(take_turn(Situation(now, timedelta(hours=1), end), message))
         end = turns[-1].log_end(message, now)
     return turns
-
-
-# Braille blank and the Hangul fillers: letters by category, empty to the eye.
-_EMPTY_LETTERS = frozenset("\u2800\u3164\u115f\u1160\uffa0")
-_EMPTY_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
-
-
-def is_blank(text: str) -> bool:
-    """Say whether nothing in `text` can be seen: separators, controls, format marks, fillers."""
-    return all(
-        character in _EMPTY_LETTERS or unicodedata.category(character) in _EMPTY_CATEGORIES
-        for character in text
-    )

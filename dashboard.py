@@ -13,7 +13,7 @@ import message_log
 from access import require_owner
 from api import ReviewId
 from api_filters import Chosen, read_cursor
-from database import utc_now
+from core.clock import utc_now
 from listing import EVERYTHING, Cursor
 from pages import PageRoute, home_from, page
 from reviews import PENDING

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import schema
+from core.logs import describe, is_undecodable, without_text
 from db.sqlite_files import SqliteFiles
-from logs import describe, is_undecodable, without_text
 from schema import FOLDER, CannotStart
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
@@ -36,7 +35,6 @@ SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sq
 
 TURN_SECONDS = 3.0
 """How long a thread waits for its turn to write to SQLite, or to migrate."""
-
 
 _json = partial(json.dumps, ensure_ascii=False)
 """Words are kept as they are: what is searched for in the file is found there, or is not there."""
@@ -48,10 +46,6 @@ class Away(Exception):
 
 OUTAGES = (OperationalError, InterfaceError, PoolTimeoutError, Away)
 """Errors that say "not now" (away, slow, locked, read-only, full): worth trying again."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Database:

@@ -21,11 +21,12 @@ from sqlalchemy.exc import DataError, DBAPIError
 import message_log
 import schema
 import whatsapp
-from database import OUTAGES, Database, name_of, open_database, utc_now
-from logs import describe
+from core.clock import utc_now
+from core.logs import describe
+from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
+from database import OUTAGES, Database, name_of, open_database
 from models import LoggedMessage
 from schema import SCHEMA_VERSION, CannotStart
-from settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from simulator import ACCOUNT_SID, Simulator, new_sid
 from storage.end_cache import RedisCache
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from conversation import Message
-from logs import logger
+from core.logs import logger
 
 
 @dataclass(frozen=True, slots=True)

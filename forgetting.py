@@ -10,14 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 import message_log
-import reviews
 import schema
+from core.clock import utc_now
+from core.logs import describe, logger, masked
 from core.pseudonym import FORGOTTEN, pseudonym
-from database import OUTAGES, Database, open_database, utc_now
-from logs import describe, logger, masked
+from core.settings import Settings, SettingsError
+from database import OUTAGES, Database, open_database
 from models import LoggedMessage, Review
+from reviews import erase, forget
 from schema import SCHEMA_VERSION, CannotStart
-from settings import Settings, SettingsError
 from storage import contact_state
 from whatsapp import contact_of
 
@@ -33,7 +34,7 @@ def erase_review(database: Database, review_id: int) -> bool:
         if review is None:
             return False
         contact_state.lock(connection, review.contact_number)
-        gone = reviews.erase(connection, review_id)
+        gone = erase(connection, review_id)
         if gone:  # else somebody erased it while we waited for the lock
             which = LoggedMessage.conversation_id == review.conversation_id
             message_log.erase_words(connection, which, utc_now())
@@ -63,7 +64,7 @@ def forget_contact(database: Database, contact: str, key: str) -> Forgotten | No
     with database.write() as connection:
         contact_state.lock(connection, contact)
         messages = message_log.forget(connection, contact, name, utc_now())
-        gone = reviews.forget(connection, contact)
+        gone = forget(connection, contact)
     if not gone and not messages:
         return None
     logger.info(

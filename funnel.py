@@ -13,7 +13,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 import listing
 from conversation import Outcome
-from database import Database, utc_now
+from core.clock import utc_now
+from database import Database
 from listing import Filter
 from models import LoggedMessage, Review
 

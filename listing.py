@@ -10,9 +10,9 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from core.text import fold
 from database import Database
 from models import Review
-from reviews import fold
 
 MOST_PRODUCTS = 1000
 """How many products the statistics tell of: they are what customers typed, so without end."""

@@ -17,8 +17,8 @@ from fastapi.responses import StreamingResponse
 import listing
 from access import require_owner
 from api_filters import Chosen, Time
+from core.clock import utc_now
 from core.shutdown import Shutdown
-from database import utc_now
 from listing import MOST_NEWS, News
 from pages import HEADERS, write
 from services import Here, in_time

@@ -16,16 +16,16 @@ import api_docs
 import dashboard
 import live
 import login
-import logs
 import webhooks
 from access import Access, origin_of, refuse_foreign_origin
 from collector import Collector
+from core import logs
+from core.logs import logger
+from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from core.shutdown import Shutdown
 from database import open_database
-from logs import logger
 from retention import Retention
 from services import Services
-from settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from storage.end_cache import open_cache
 from whatsapp import Twilio
 

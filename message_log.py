@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
 from conversation import Message, Outcome, State, Turn
-from database import Database, utc_now
+from core.clock import utc_now
+from database import Database
 from models import LoggedMessage
 from storage import batch
 from storage.batch import Value

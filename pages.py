@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 import delivery
 from access import access_of, has_logged_in, is_at_the_machine
-from settings import FOLDER
+from core.settings import FOLDER
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"

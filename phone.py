@@ -19,10 +19,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 import pages
 from access import require_this_machine
 from conversation import APOLOGY, State
+from core.settings import Settings
 from database import name_of
 from phone_records import read_records
 from services import in_time, services_of
-from settings import Settings
 from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml
 from whatsapp import STATUS_CALLBACK, WEBHOOK
 

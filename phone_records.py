@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from conversation import State, is_under_way
-from database import Database, utc_now
+from core.clock import utc_now
+from database import Database
 from models import LoggedMessage, Review
 from storage import batch
 

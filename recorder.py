@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import message_log
 import reviews
 from conversation import APOLOGY, LogEnd, Message, Situation, State, Turn, take_turn
+from core.logs import describe, logger, masked
 from core.pseudonym import pseudonym
 from database import OUTAGES, Away, Database
 from entry import (
@@ -18,7 +19,6 @@ from entry import (
     WithdrawnMeanwhile,
     insist_on_same,
 )
-from logs import describe, logger, masked
 from storage import batch, contact_state
 from storage.batch import BatchFacts, LoggedReply, Value
 from storage.end_cache import EndCache

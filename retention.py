@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 import message_log
-from database import Database, utc_now
-from logs import describe, logger
+from core.clock import utc_now
+from core.logs import describe, logger
+from database import Database
 from models import LoggedMessage
 from storage import contact_state
 

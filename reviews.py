@@ -1,17 +1,15 @@
 """All SQL that changes reviews: save them, follow their delivery. listing.py reads them."""
 
-import re
-import unicodedata
 from collections.abc import Collection
 from datetime import datetime
-from itertools import groupby
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from conversation import Message, Turn
+from core.logs import logger
+from core.text import search_text
 from database import Database
-from logs import logger
 from models import Review
 from storage.batch import Value
 
@@ -79,60 +77,11 @@ def forget(connection: Connection, contact: str) -> int:
     return connection.execute(sa.delete(Review).where(Review.contact_number == contact)).rowcount
 
 
-def search_text(*parts: str) -> str:
-    """Fold what can be searched into one text; the parts stay apart, as no message has U+001F."""
-    return fold("\x1f".join(parts))
-
-
-def fold(text: str) -> str:
-    """Make texts equal that differ in case only, or in how they were typed, in any script.
-
-    Unicode's compatibility caseless matching (The Unicode Standard, 3.13, D146): ß is ss, final
-    sigma is sigma, half-width kana are kana. Beyond it, what capitals don't tell: Greek letters
-    lose their accents, and i is one letter with a dot or, as in Turkish, without.
-    """
-    if text.isascii():
-        return text.lower()  # all that the rest would do, in no time
-    text = _decompose(_break_runs(text))
-    text = _decompose(_decompose(text.casefold()).casefold())
-    text = _GREEK_ACCENTS.sub(r"\1", text).replace("i\N{COMBINING DOT ABOVE}", "i")
-    return unicodedata.normalize("NFKC", text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i"))
-
-
-MOST_MARKS = 30
-
-
-def _break_runs(text: str) -> str:
-    """Decompose and put a joiner into long runs of marks, as UAX #15 has it: Stream-Safe Text.
-
-    To put a run in order takes the square of its length: seconds for one that fills a message.
-    """
-    marks_of_it = {each for each in set(text) if unicodedata.combining(_decompose(each)[0])}
-    runs = groupby(text, marks_of_it.__contains__) if marks_of_it else ()
-    longest = max((len([*run]) for is_mark, run in runs if is_mark), default=0)
-    # Nearly every text ends here: a mark decomposes to two at most, its base brings up to three.
-    if 2 * longest + 3 <= MOST_MARKS:
-        return text
-    broken, marks = [], 0
-    for part in "".join(map(_decompose, text)):  # each by itself, so nothing is put in order yet
-        marks = marks + 1 if unicodedata.combining(part) else 0
-        if marks > MOST_MARKS:
-            broken.append("\N{COMBINING GRAPHEME JOINER}")
-            marks = 1
-        broken.append(part)
-    return "".join(broken)
-
-
-def _decompose(text: str) -> str:
-    return unicodedata.normalize("NFKD", text)
-
-
-_GREEK_ACCENTS = re.compile("([\u0370-\u03ff])[\u0300-\u036f]+")
-
-
 # Put together once, since they run with every status callback.
 _BY_CONVERSATION = sa.select(Review.id).where(Review.conversation_id == sa.bindparam("value"))
+
 _BY_MESSAGE = sa.select(Review.id).where(Review.message_sid == sa.bindparam("value")).limit(1)
+
 _RAISE = (
     sa.update(Review)
     .where(

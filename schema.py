@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError
 
+from core.logs import describe, logger
 from db import utf8_check
-from logs import describe, logger
 
 if TYPE_CHECKING:
     from alembic.config import Config

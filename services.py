@@ -9,9 +9,9 @@ from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import DBAPIError
 
 from collector import Collector
+from core.logs import describe, logger
 from core.shutdown import Shutdown
 from database import OUTAGES, Database
-from logs import describe, logger
 from schema import CannotStart
 from whatsapp import Twilio
 

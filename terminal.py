@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from conversation import Message, replay
-from settings import FOLDER, Settings, SettingsError
+from core.settings import FOLDER, Settings, SettingsError
+from core.text import clean
 from simulator import (
     ACCOUNT_SID,
     TWILIO_SECONDS,
@@ -22,7 +23,6 @@ from simulator import (
     message_form,
     texts_of,
 )
-from whatsapp import clean
 from witness import Witness
 
 EXAMPLES = FOLDER / "examples" / "reviews.jsonl"

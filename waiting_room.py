@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from conversation import APOLOGY, Message
+from core.logs import logger
 from entry import (
     Entry,
     Fate,
@@ -18,7 +19,6 @@ from entry import (
     insist_on_same,
     wake,
 )
-from logs import logger
 
 
 class WaitingRoom:

@@ -10,9 +10,10 @@ from fastapi.routing import APIRoute
 import reviews
 import whatsapp
 from access import refuse_foreign_origin
-from database import Database, utc_now
+from core.clock import utc_now
+from core.logs import logger
+from database import Database
 from entry import ClientGone, MessageSidTaken, OutcomeUnknown
-from logs import logger
 from services import in_time, services_of
 from whatsapp import StatusUpdate
 

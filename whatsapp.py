@@ -7,14 +7,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 from fastapi import HTTPException, Request
 
-from conversation import Message, is_blank
+from conversation import Message
+from core.logs import logger
 from core.pseudonym import FORGOTTEN
+from core.text import clean, is_blank
 from forms import read_pairs
-from logs import logger
 from signature import in_a_row, is_signed
 
 WEBHOOK = "/webhook"
+
 STATUS_CALLBACK = "/twilio-status-callback"
+
 NO_REVIEW = "none"
 """What the doctor's callback names, to see whether a query arrives as it was signed."""
 
@@ -38,11 +41,15 @@ STATUSES = (
 
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
+
 FAILURES = frozenset({"canceled", "undelivered", "failed"})
 
 _MESSAGE_SID = re.compile("(SM|MM)[0-9a-f]{32}")
+
 _ACCOUNT_SID = re.compile("AC[0-9a-f]{32}")
+
 _ANY_SID = re.compile("(?!legacy-|migrated-|proof-)[A-Za-z0-9_-]{1,64}")  # what we name ourselves
+
 _SIGNED_SID = re.compile("Sms(?:Message)?Sid((?:SM|MM)[0-9a-f]{32})")
 
 
@@ -218,13 +225,3 @@ def _read_media(form: dict[str, str]) -> list[tuple[str, str]]:
     while url := clean(form.get(f"MediaUrl{len(media)}", "")):
         media.append((url, clean(form.get(f"MediaContentType{len(media)}", ""))))
     return media
-
-
-# What XML 1.0 forbids, NUL, which PostgreSQL refuses as well, and lone surrogates.
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-
-def clean(text: str) -> str:
-    """Drop what XML 1.0 or PostgreSQL refuse, make every line end LF, trim both ends."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _ILLEGAL.sub("", text).strip()

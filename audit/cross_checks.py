@@ -10,8 +10,9 @@ from sqlalchemy.orm import aliased
 
 from conversation import MAX_AHEAD, Outcome, State
 from core.pseudonym import FORGOTTEN
+from core.text import search_text
 from models import LoggedMessage, Review
-from reviews import PENDING, search_text
+from reviews import PENDING
 from whatsapp import STATUSES
 
 GRACE = timedelta(minutes=1)

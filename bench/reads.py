@@ -28,10 +28,11 @@ from bench.subjects import (
     open_laboratory,
 )
 from bench.traffic import API_KEY
+from core.clock import utc_now
+from core.text import search_text
 from dashboard import CARDS
-from database import open_database, utc_now
+from database import open_database
 from live import READ_AGAIN
-from reviews import search_text
 from terminal import read_examples
 
 SIZES = (1_000, 100_000, 1_000_000)

@@ -18,14 +18,15 @@ import sqlalchemy as sa
 import uvloop
 from fastapi import Request
 
-import logs
 import recorder
 from bench.report import save, table, tell
 from bench.subjects import POSTGRESQL, SQLITE, open_laboratory
 from bench.traffic import PUBLIC_URL, TOKEN, make_traffic
 from collector import Collector
 from conversation import GREETING, Message, take_turn
-from database import Database, open_database, utc_now
+from core import logs
+from core.clock import utc_now
+from database import Database, open_database
 from entry import Reply
 from forms import parse, read_pairs
 from recorder import Recorder

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from logs import describe, logger
+from core.logs import describe, logger
 
 Identity = tuple[int, int] | None
 """Device and inode of a file; None where there is none of its name."""

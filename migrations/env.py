@@ -3,9 +3,9 @@
 from alembic import context
 from sqlalchemy.engine import Connection
 
+from core.settings import Settings
 from database import open_database
 from models import Base
-from settings import Settings
 
 
 def run(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from conversation import LogEnd
-from logs import describe, logger
+from core.logs import describe, logger
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ import redis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from core.settings import Settings
 from database import Database, open_database
-from settings import Settings
 from simulator import Customer, Simulator
 from tests.databases import Postgres, Valkey, migrated
 from tests.pages import browser

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Row
 
-import settings  # noqa: F401 - migrations/env.py does it: here once for all child processes
+import core.settings  # noqa: F401 - migrations/env.py does it: here once for all child processes
 from database import OUTAGES, Database, normalise_url, open_database
 from models import LoggedMessage
 from schema import FOLDER

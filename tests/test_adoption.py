@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 import listing
 from checker import check
-from database import Database, normalise_url, open_database, utc_now
+from core.clock import utc_now
+from database import Database, normalise_url, open_database
 from models import Review
 from schema import CannotStart
 from tests.databases import Postgres

@@ -22,10 +22,10 @@ import backup
 import listing
 from backup import back_up
 from checker import check
+from core.settings import Settings
 from database import open_database
 from main import create_app
 from schema import FOLDER, SCHEMA_VERSION, schema_version
-from settings import Settings
 from simulator import Customer, Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient

@@ -16,12 +16,13 @@ from audit.cross_checks import GRACE
 from checker import Findings, check
 from collector import Collector
 from conversation import MAX_AHEAD, Message
-from database import Database, open_database, utc_now
+from core.clock import utc_now
+from core.settings import Settings
+from database import Database, open_database
 from forgetting import erase_review, forget_contact
 from main import create_app
 from models import LoggedMessage, Review
 from retention import Retention
-from settings import Settings
 from simulator import Customer, Simulator, message_form
 from storage.end_cache import NoCache
 

@@ -15,10 +15,10 @@ from conversation import (
     Situation,
     State,
     Turn,
-    is_blank,
     replay,
     take_turn,
 )
+from core.text import is_blank
 
 QUESTIONS = {
     State.ASK_NAME: "Which product is this review for?",

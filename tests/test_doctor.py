@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 import doctor
 from conversation import Message, replay
-from database import normalise_url, open_database, utc_now
+from core.clock import utc_now
+from core.settings import Settings
+from database import normalise_url, open_database
 from doctor import Finding
 from message_log import row_of
 from models import LoggedMessage
 from schema import SCHEMA_VERSION
-from settings import Settings
 from storage import batch
 from tests.conftest import TOKEN
 from tests.databases import Postgres, Valkey

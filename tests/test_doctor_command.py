@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import doctor
+from core.settings import Settings
 from doctor import Finding
 from schema import SCHEMA_VERSION
-from settings import Settings
 from tests.conftest import TOKEN, make_app
 from tests.servers import free_port, serve_here
 from tests.test_doctor import GONE, look, of

@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from database import Database, utc_now
+from core.clock import utc_now
+from core.text import search_text
+from database import Database
 from models import Review
-from reviews import search_text
 from simulator import Answer, Simulator, message_form, new_sid, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.databases import Valkey

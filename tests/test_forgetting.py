@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from redis import Redis
 
-import logs
 from conversation import GREETING
+from core import logs
+from core.clock import utc_now
 from core.pseudonym import pseudonym
-from database import utc_now
+from core.text import search_text
 from models import LoggedMessage, Review
-from reviews import search_text
 from simulator import Simulator, message_form
 from tests.conftest import MakeClient, database_of, listed
 from tests.databases import Valkey

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import IntegrityError
 
-import logs
 from conversation import APOLOGY
-from database import Database, utc_now
-from logs import logger
+from core import logs
+from core.clock import utc_now
+from core.logs import logger
+from core.settings import Settings
+from database import Database
 from models import LoggedMessage, Review
-from settings import Settings
 from simulator import Customer, Simulator, message_form
 from tests.conftest import PUBLIC_URL, TOKEN
 from tests.servers import Uvicorn, serve

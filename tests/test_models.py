@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 import listing
-from database import Database, normalise_url, open_database, utc_now
+from core.clock import utc_now
+from database import Database, normalise_url, open_database
 from models import Review
 from schema import FOLDER, SCHEMA_VERSION, CannotStart
 from tests.databases import Postgres

@@ -20,7 +20,7 @@ import doctor
 import live
 import login
 import models
-from settings import Settings, SettingsError
+from core.settings import Settings, SettingsError
 from simulator import Customer
 from tests.conftest import MakeClient
 from tests.servers import ROOT, free_port

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from logs import logger
+from core.logs import logger
+from core.settings import Settings
 from main import create_app
-from settings import Settings
 from simulator import Answer, Customer, Simulator, message_form, new_sid, read_twiml
 from tests.captures import logged
 from tests.conftest import MakeClient, listed

@@ -13,11 +13,12 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 import message_log
 from conversation import GREETING
-from database import Database, open_database, utc_now
+from core.clock import utc_now
+from core.settings import Settings, SettingsError
+from database import Database, open_database
 from main import create_app
 from models import LoggedMessage, Review
 from retention import Retention
-from settings import Settings, SettingsError
 from simulator import message_form
 from storage import contact_state
 from tests.conftest import MakeClient, database_of, listed

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from collector import Collector
+from core.settings import Settings
 from database import Database
 from main import create_app
 from models import Review
-from settings import Settings
 from simulator import Customer, Simulator
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.databases import Postgres

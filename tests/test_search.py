@@ -13,9 +13,10 @@ from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
 
 import listing
-from database import Database, normalise_url, open_database, utc_now
+from core.clock import utc_now
+from core.text import fold, search_text
+from database import Database, normalise_url, open_database
 from models import Review
-from reviews import fold, search_text
 from schema import FOLDER, SCHEMA_VERSION, schema_version
 from simulator import Customer
 from tests.servers import ROOT

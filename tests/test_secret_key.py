@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 import doctor
 import login_cookie
 from core.pseudonym import pseudonym
+from core.settings import MAKE_A_KEY, Settings
 from models import LoggedMessage
-from settings import MAKE_A_KEY, Settings
 from simulator import Simulator, message_form, photo_form
 from tests.conftest import KEY, PRODUCTION, PUBLIC_URL, TOKEN, MakeClient, database_of
 from tests.test_doctor import of

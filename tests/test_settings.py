@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import FOLDER, Settings, SettingsError
+from core.settings import FOLDER, Settings, SettingsError
 
 SAFE = {
     "DATABASE_URL": "sqlite:///./safe.db",

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 import checker
-import logs
 from backup import Refused, restore
 from conversation import APOLOGY
+from core import logs
 from database import normalise_url, open_database
 from schema import CannotStart
 from simulator import Customer, Simulator

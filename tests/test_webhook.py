@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from conversation import State
+from core.text import clean
 from simulator import Customer, Simulator, message_form, read_twiml
 from tests.captures import (
     BUTTON,
@@ -18,7 +19,6 @@ from tests.captures import (
     post_unsigned,
 )
 from tests.conftest import MakeClient, listed
-from whatsapp import clean
 
 GREETING = "Hi! Which product is this review for?"
 ANSWERS = ["hi", "Lamp", "Ana", "Bright."]

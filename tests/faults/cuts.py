@@ -8,8 +8,8 @@ from contextlib import closing
 
 from fastapi.testclient import TestClient
 
+from core.settings import Settings
 from main import create_app
-from settings import Settings
 from simulator import Customer, Simulator, message_form, texts_of
 from tests.databases import Postgres
 from tests.faults.aftermath import insist_on_exactly

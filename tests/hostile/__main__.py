@@ -12,8 +12,8 @@ from contextlib import ExitStack
 
 from fastapi.testclient import TestClient
 
+from core.settings import Settings
 from main import create_app
-from settings import Settings
 from tests.campaign import above_zero, add_publish, publish
 from tests.databases import Postgres
 

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from core.clock import utc_now
 from dashboard import CARDS
-from database import open_database, utc_now
+from database import open_database
 from simulator import Customer, Simulator
 from tests.conftest import PRODUCTION, make_app
 from tests.pages.conftest import OpenPage

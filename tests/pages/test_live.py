@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 import listing
 import live
-from database import utc_now
+from core.clock import utc_now
 from models import Review
 from simulator import Customer, Simulator
 from tests.conftest import MakeClient, database_of, make_app

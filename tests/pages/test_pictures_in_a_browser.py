@@ -15,7 +15,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from database import open_database, utc_now
+from core.clock import utc_now
+from database import open_database
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator
 from terminal import demo, read_examples

@@ -13,8 +13,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from checker import check
+from core.logs import logger
 from database import Database, open_database
-from logs import logger
 from models import LoggedMessage, Review
 from terminal import read_examples
 from tests.replaying import differences

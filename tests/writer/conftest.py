@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 from checker import check
 from collector import Collector
 from conversation import Message
-from database import Database, utc_now
+from core.clock import utc_now
+from database import Database
 from entry import Entry, Reply
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, open_cache

@@ -15,7 +15,8 @@ import message_log
 from checker import check
 from collector import Collector
 from conversation import APOLOGY, LogEnd
-from database import Database, open_database, utc_now
+from core.clock import utc_now
+from database import Database, open_database
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage, Review
 from storage import batch, contact_state

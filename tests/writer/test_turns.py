@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conversation import APOLOGY, GREETING, Message
+from core.logs import logger
 from database import Database
 from entry import MessageSidTaken, Reply
-from logs import logger
 from models import LoggedMessage
 from tests.writer.conftest import (
     BEN,

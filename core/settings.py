@@ -24,7 +24,7 @@ from pydantic import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent.parent
 
 
 class SettingsError(Exception):
@@ -82,6 +82,7 @@ def _public_url(url: str) -> str:
 
 
 MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+
 STAND_IN = "SECRET_KEY is not set: API_KEY stands in for it, in this version only"
 
 

@@ -119,4 +119,5 @@ def _cut_path(path: str) -> str:
 
 
 _CONTACT = re.compile("(?<=contacts/).*", re.IGNORECASE)
+
 _NUMBER = re.compile(r"\d(?:[\W_]{0,9}\d){6,}")
