@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from access import require_owner_when_local
-from core.settings import FOLDER
+from core.paths import ROOT
 
 # Relative addresses: the pages also work below a proxy's prefix.
 ICON = "static/icon.svg"
@@ -37,7 +37,7 @@ class Files(StaticFiles):
         return response
 
 
-static_files = Files(directory=FOLDER / "static")
+static_files = Files(directory=ROOT / "static")
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner_when_local)])
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-import foundations
 from checker import check
 from core.logs import describe
 from core.settings import Settings, SettingsError
-from database import OUTAGES, name_of, open_database
-from schema import SCHEMA_VERSION, CannotStart
+from db import integrity
+from db.engine import name_of, open_database
+from db.errors import OUTAGES, CannotStart
+from db.schema import SCHEMA_VERSION
 
 NAMES_OF_SQLITE = ("-journal", "-wal", "-shm")
 """What is put behind the database's name for files that go with it."""
@@ -90,7 +91,7 @@ def _try_out(source: sqlite3.Connection, folder: Path) -> None:
         _copy(source, trial)
         database = open_database(f"sqlite:///{trial}")
         try:
-            unsound = [*foundations.problems(database)]
+            unsound = [*integrity.problems(database)]
             check(database)
         except (CannotStart, DBAPIError, *OUTAGES) as error:
             raise Refused(f"It can't be used: {describe(error)}") from None

@@ -16,15 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-import foundations
-import schema
 from audit import conversation_checks, cross_checks
 from audit.conversation_checks import ReviewFacts
 from core.logs import describe
 from core.settings import Settings, SettingsError
-from database import OUTAGES, Database, name_of, open_database
+from db import integrity, schema
+from db.engine import Database, name_of, open_database
+from db.errors import OUTAGES
+from db.schema import SCHEMA_VERSION
 from models import LoggedMessage, Review
-from schema import SCHEMA_VERSION
 from storage import batch
 from whatsapp import STATUSES
 from witness import Witness
@@ -213,7 +213,7 @@ def main() -> None:
                 " the newer program."
             )
         kept_for = settings.conversation_ttl if is_strict else None
-        unsound = [*foundations.problems(database)]
+        unsound = [*integrity.problems(database)]
         for problem in unsound:  # now: of a damaged file the rest may not be readable
             tell(problem)
         findings = check(database, kept_for=kept_for, witness=witness)

@@ -15,10 +15,10 @@ import reviews
 from conversation import Message
 from core.clock import utc_now
 from core.logs import describe, logger
-from database import OUTAGES, Database
+from db.engine import Database
+from db.errors import OUTAGES, CannotStart
 from entry import ClientGone, OutcomeUnknown, Reply, wake
 from recorder import Recorder
-from schema import CannotStart
 from storage.end_cache import EndCache
 from waiting_room import WaitingRoom
 

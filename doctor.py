@@ -19,14 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError
 
 import message_log
-import schema
 import whatsapp
 from core.clock import utc_now
 from core.logs import describe
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
-from database import OUTAGES, Database, name_of, open_database
+from db import schema
+from db.engine import Database, name_of, open_database
+from db.errors import OUTAGES, CannotStart
+from db.schema import SCHEMA_VERSION
 from models import LoggedMessage
-from schema import SCHEMA_VERSION, CannotStart
 from simulator import ACCOUNT_SID, Simulator, new_sid
 from storage.end_cache import RedisCache
 

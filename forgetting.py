@@ -10,15 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 import message_log
-import schema
 from core.clock import utc_now
 from core.logs import describe, logger, masked
 from core.pseudonym import FORGOTTEN, pseudonym
 from core.settings import Settings, SettingsError
-from database import OUTAGES, Database, open_database
+from db import schema
+from db.engine import Database, open_database
+from db.errors import OUTAGES, CannotStart
+from db.schema import SCHEMA_VERSION
 from models import LoggedMessage, Review
 from reviews import erase, forget
-from schema import SCHEMA_VERSION, CannotStart
 from storage import contact_state
 from whatsapp import contact_of
 

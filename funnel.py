@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 import listing
 from conversation import Outcome
 from core.clock import utc_now
-from database import Database
+from db.engine import Database
 from listing import Filter
 from models import LoggedMessage, Review
 

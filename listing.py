@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from core.text import fold
-from database import Database
+from db.engine import Database
 from models import Review
 
 MOST_PRODUCTS = 1000

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from conversation import Message, Outcome, State, Turn
 from core.clock import utc_now
-from database import Database
+from db.engine import Database
 from models import LoggedMessage
 from storage import batch
 from storage.batch import Value

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 import delivery
 from access import access_of, has_logged_in, is_at_the_machine
-from core.settings import FOLDER
+from core.paths import ROOT
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -29,7 +29,7 @@ HEADERS = {
 
 
 _templates = Environment(
-    loader=FileSystemLoader(FOLDER / "templates"),
+    loader=FileSystemLoader(ROOT / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -20,7 +20,7 @@ import pages
 from access import require_this_machine
 from conversation import APOLOGY, State
 from core.settings import Settings
-from database import name_of
+from db.engine import name_of
 from phone_records import read_records
 from services import in_time, services_of
 from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml

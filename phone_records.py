@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from conversation import State, is_under_way
 from core.clock import utc_now
-from database import Database
+from db.engine import Database
 from models import LoggedMessage, Review
 from storage import batch
 

@@ -9,7 +9,8 @@ import reviews
 from conversation import APOLOGY, LogEnd, Message, Situation, State, Turn, take_turn
 from core.logs import describe, logger, masked
 from core.pseudonym import pseudonym
-from database import OUTAGES, Away, Database
+from db.engine import Database
+from db.errors import OUTAGES, Away
 from entry import (
     Entry,
     Fate,

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 import message_log
 from core.clock import utc_now
 from core.logs import describe, logger
-from database import Database
+from db.engine import Database
 from models import LoggedMessage
 from storage import contact_state
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from conversation import Message, Turn
 from core.logs import logger
 from core.text import search_text
-from database import Database
+from db.engine import Database
 from models import Review
 from storage.batch import Value
 

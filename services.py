@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from collector import Collector
 from core.logs import describe, logger
 from core.shutdown import Shutdown
-from database import OUTAGES, Database
-from schema import CannotStart
+from db.engine import Database
+from db.errors import OUTAGES, CannotStart
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from conversation import Message, replay
-from core.settings import FOLDER, Settings, SettingsError
+from core.paths import ROOT
+from core.settings import Settings, SettingsError
 from core.text import clean
 from simulator import (
     ACCOUNT_SID,
@@ -25,7 +26,7 @@ from simulator import (
 )
 from witness import Witness
 
-EXAMPLES = FOLDER / "examples" / "reviews.jsonl"
+EXAMPLES = ROOT / "examples" / "reviews.jsonl"
 WORDS = ("product", "name", "review")
 
 

@@ -12,7 +12,7 @@ import whatsapp
 from access import refuse_foreign_origin
 from core.clock import utc_now
 from core.logs import logger
-from database import Database
+from db.engine import Database
 from entry import ClientGone, MessageSidTaken, OutcomeUnknown
 from services import in_time, services_of
 from whatsapp import StatusUpdate

@@ -31,7 +31,7 @@ from bench.traffic import API_KEY
 from core.clock import utc_now
 from core.text import search_text
 from dashboard import CARDS
-from database import open_database
+from db.engine import open_database
 from live import READ_AGAIN
 from terminal import read_examples
 

@@ -19,7 +19,7 @@ from bench.subjects import (
     open_laboratory,
 )
 from bench.traffic import Tally, Traffic, Void, make_traffic
-from database import open_database
+from db.engine import open_database
 
 CONNECTIONS = 64
 REQUESTS = 36 * 1024

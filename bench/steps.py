@@ -26,7 +26,7 @@ from collector import Collector
 from conversation import GREETING, Message, take_turn
 from core import logs
 from core.clock import utc_now
-from database import Database, open_database
+from db.engine import Database, open_database
 from entry import Reply
 from forms import parse, read_pairs
 from recorder import Recorder

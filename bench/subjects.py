@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
 from checker import check
-from database import open_database
+from db.engine import open_database
 from simulator import ACCOUNT_SID
 from tests.databases import Postgres, Valkey
 from tests.servers import Uvicorn, wait_until

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from twilio.twiml.messaging_response import MessagingResponse
 
-from database import normalise_url
+from db.engine import normalise_url
 
 engine = create_engine(normalise_url(os.environ["DATABASE_URL"]))
 SessionLocal = sessionmaker(bind=engine)

@@ -24,7 +24,7 @@ from pydantic import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-FOLDER = Path(__file__).resolve().parent.parent
+from core.paths import ROOT
 
 
 class SettingsError(Exception):
@@ -222,7 +222,7 @@ class Settings(BaseModel):
         return settings
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] = os.environ, folder: Path = FOLDER) -> Self:
+    def load(cls, environ: Mapping[str, str] = os.environ, folder: Path = ROOT) -> Self:
         """Read the process environment and the one file that belongs to it, which it overrides."""
         file = _choose_file(environ.get("ENVIRONMENT", ""), folder)
         values = {**_read(file), **environ}

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from core.settings import Settings
-from database import Database, open_database
+from db.engine import Database, open_database
 from simulator import Customer, Simulator
 from tests.databases import Postgres, Valkey, migrated
 from tests.pages import browser

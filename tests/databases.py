@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2
 
-from database import open_database
+from db.engine import open_database
 from tests.servers import end_with_parent, free_port, wait_until
 
 

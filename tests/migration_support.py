@@ -16,9 +16,11 @@ from alembic.config import Config
 from sqlalchemy.engine import Row
 
 import core.settings  # noqa: F401 - migrations/env.py does it: here once for all child processes
-from database import OUTAGES, Database, normalise_url, open_database
+from core.paths import ROOT
+from db.engine import Database, normalise_url, open_database
+from db.errors import OUTAGES
+from db.schema import MIGRATIONS
 from models import LoggedMessage
-from schema import FOLDER
 
 INSERT = (
     "INSERT INTO messages (message_sid, contact_number, conversation_id, position, body, media,"
@@ -53,7 +55,7 @@ FINISHED: list[Facts] = [OPENED, ASKED_NAME, ASKED_REVIEW, ("finished", "START",
 def migrate_to(database: Database, revision: str) -> None:
     """Bring a new database to an older schema, as schema.migrate does to the newest."""
     config = Config()
-    config.set_main_option("script_location", str(FOLDER / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -157,7 +159,7 @@ IN_CHILDREN = "import sys; from tests.migration_support import *; exec(sys.argv[
 def run_in_children(call: str) -> list[int]:
     """Let a Python without threads make one of the calls below; return how its children ended."""
     command = [sys.executable, "-c", IN_CHILDREN, call]
-    ended = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     ends: list[int] = json.loads(ended.stdout)
     return ends

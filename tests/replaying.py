@@ -6,7 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from conversation import LogEnd, Message, Situation, take_turn
-from database import Database
+from db.engine import Database
 from models import LoggedMessage
 
 

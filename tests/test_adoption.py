@@ -12,9 +12,9 @@ import sqlalchemy as sa
 import listing
 from checker import check
 from core.clock import utc_now
-from database import Database, normalise_url, open_database
+from db.engine import Database, normalise_url, open_database
+from db.errors import CannotStart
 from models import Review
-from schema import CannotStart
 from tests.databases import Postgres
 from tests.test_models import insert, new_url
 

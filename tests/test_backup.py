@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 import backup
 from backup import Refused, back_up
 from checker import check
-from database import open_database
+from db.engine import open_database
 from models import LoggedMessage
 from simulator import Customer, Simulator, message_form
 from tests.conftest import MakeClient

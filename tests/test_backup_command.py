@@ -23,9 +23,9 @@ import listing
 from backup import back_up
 from checker import check
 from core.settings import Settings
-from database import open_database
+from db.engine import open_database
+from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
 from main import create_app
-from schema import FOLDER, SCHEMA_VERSION, schema_version
 from simulator import Customer, Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient
@@ -146,7 +146,7 @@ def test_a_copy_of_an_older_program_is_brought_up_to_date(
 ) -> None:
     copy = tmp_path / "copy"
     config = Config()
-    config.set_main_option("script_location", str(FOLDER / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     engine = sa.create_engine(f"sqlite:///{copy}")
     with engine.begin() as config.attributes["connection"]:
         command.upgrade(config, "0001")

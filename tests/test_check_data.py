@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 import checker
-import foundations
-from database import Database
-from schema import SCHEMA_VERSION
+from db import integrity
+from db.engine import Database
+from db.schema import SCHEMA_VERSION
 from simulator import Customer, Simulator, message_form
 from tests.commands import run_command
 from tests.conftest import make_app
@@ -64,7 +64,7 @@ def test_a_key_that_is_gone_is_found(database: Database) -> None:
         places = ("uq_messages_conversation_id_position", "uq_messages_contact_number_turn")
         for key in ("pk_messages", *places):
             run_sql(database, f"ALTER TABLE messages DROP CONSTRAINT {key}")
-    assert sorted(foundations.problems(database)) == [
+    assert sorted(integrity.problems(database)) == [
         "the table messages has no unique key (contact_number, turn)",
         "the table messages has no unique key (conversation_id, position)",
         "the table messages has no unique key (message_sid)",

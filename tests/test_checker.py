@@ -18,7 +18,7 @@ from collector import Collector
 from conversation import MAX_AHEAD, Message
 from core.clock import utc_now
 from core.settings import Settings
-from database import Database, open_database
+from db.engine import Database, open_database
 from forgetting import erase_review, forget_contact
 from main import create_app
 from models import LoggedMessage, Review

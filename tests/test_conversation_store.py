@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from checker import check
 from conversation import GREETING
-from database import open_database
+from db.engine import open_database
 from simulator import Customer, Simulator
 from storage.end_cache import RedisCache
 from tests.conftest import listed, make_app

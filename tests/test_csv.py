@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import csv_export
-from database import Database
+from db.engine import Database
 from simulator import Customer
 from tests.servers import ROOT
 from tests.test_filters import record

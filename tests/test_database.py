@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from database import OUTAGES, Away, Database, open_database
+from db.engine import Database, open_database
+from db.errors import OUTAGES, Away, CannotStart
 from models import Review
-from schema import CannotStart
 from tests.databases import Postgres
 from tests.servers import ROOT
 from tests.test_models import insert, review

@@ -15,11 +15,11 @@ import doctor
 from conversation import Message, replay
 from core.clock import utc_now
 from core.settings import Settings
-from database import normalise_url, open_database
+from db.engine import normalise_url, open_database
+from db.schema import SCHEMA_VERSION
 from doctor import Finding
 from message_log import row_of
 from models import LoggedMessage
-from schema import SCHEMA_VERSION
 from storage import batch
 from tests.conftest import TOKEN
 from tests.databases import Postgres, Valkey

@@ -15,8 +15,8 @@ import pytest
 
 import doctor
 from core.settings import Settings
+from db.schema import SCHEMA_VERSION
 from doctor import Finding
-from schema import SCHEMA_VERSION
 from tests.conftest import TOKEN, make_app
 from tests.servers import free_port, serve_here
 from tests.test_doctor import GONE, look, of

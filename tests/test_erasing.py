@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from core.clock import utc_now
 from core.text import search_text
-from database import Database
+from db.engine import Database
 from models import Review
 from simulator import Answer, Simulator, message_form, new_sid, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed

@@ -11,7 +11,7 @@ from audit import conversation_checks
 from checker import check
 from collector import Collector
 from conversation import APOLOGY, Answers, Message, Outcome, State
-from database import Database
+from db.engine import Database
 from models import LoggedMessage, Review
 from storage.end_cache import NoCache
 from tests.replaying import differences

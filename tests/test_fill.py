@@ -8,7 +8,7 @@ import sqlalchemy as sa
 import reviews
 from checker import check
 from collector import Collector
-from database import Database
+from db.engine import Database
 from models import Review
 from reviews import fill_search_text
 from storage.end_cache import NoCache

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from fastapi.testclient import TestClient
 
-from database import Database
+from db.engine import Database
 from tests.test_filters import MICROSECOND, found, record
 from tests.test_reviews_api import NOON, follow, ids
 

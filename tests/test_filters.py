@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 import reviews
 from conversation import Message, Outcome, State, Turn
-from database import Database
+from db.engine import Database
 from storage import batch
 from tests.conftest import database_of
 from tests.test_reviews_api import NOON, ids

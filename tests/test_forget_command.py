@@ -10,7 +10,7 @@ import pytest
 import forgetting
 from checker import check
 from conversation import GREETING
-from database import open_database
+from db.engine import open_database
 from simulator import Customer, Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient, database_of, listed

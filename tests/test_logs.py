@@ -18,7 +18,7 @@ from core import logs
 from core.clock import utc_now
 from core.logs import logger
 from core.settings import Settings
-from database import Database
+from db.engine import Database
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator, message_form
 from tests.conftest import PUBLIC_URL, TOKEN

@@ -16,9 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from checker import check
-from database import open_database
+from db.engine import open_database
+from db.errors import CannotStart
+from db.schema import schema_version
 from models import LoggedMessage
-from schema import CannotStart, schema_version
 from tests.databases import Postgres
 from tests.migration_support import ANA, INSERT, Version1, at, run_in_children
 from tests.replaying import differences

@@ -16,9 +16,10 @@ from alembic.script import ScriptDirectory
 
 import listing
 from core.clock import utc_now
-from database import Database, normalise_url, open_database
+from db.engine import Database, normalise_url, open_database
+from db.errors import CannotStart
+from db.schema import MIGRATIONS, SCHEMA_VERSION
 from models import Review
-from schema import FOLDER, SCHEMA_VERSION, CannotStart
 from tests.databases import Postgres
 from tests.servers import ROOT
 
@@ -127,7 +128,7 @@ def test_the_tables_are_what_the_migrations_make(database_url: str) -> None:
 
 
 def test_the_schema_version_is_the_newest_migration() -> None:
-    assert ScriptDirectory(str(FOLDER / "migrations")).get_current_head() == SCHEMA_VERSION
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == SCHEMA_VERSION
 
 
 def test_a_newer_schema_is_left_alone_with_a_sentence(

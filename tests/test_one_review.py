@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from database import Database
+from db.engine import Database
 from simulator import Customer, new_sid
 from tests.conftest import MakeClient, database_of, listed
 from tests.test_access import come_from

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from checker import check
-from database import open_database
+from db.engine import open_database
 from simulator import NotAnswered, Simulator, message_form
 from terminal import read_examples
 from tests.faults.aftermath import insist_on_exactly

@@ -15,7 +15,7 @@ import message_log
 from conversation import GREETING
 from core.clock import utc_now
 from core.settings import Settings, SettingsError
-from database import Database, open_database
+from db.engine import Database, open_database
 from main import create_app
 from models import LoggedMessage, Review
 from retention import Retention

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from collector import Collector
 from core.settings import Settings
-from database import Database
+from db.engine import Database
 from main import create_app
 from models import Review
 from simulator import Customer, Simulator

@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 import listing
 from core.clock import utc_now
 from core.text import fold, search_text
-from database import Database, normalise_url, open_database
+from db.engine import Database, normalise_url, open_database
+from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
 from models import Review
-from schema import FOLDER, SCHEMA_VERSION, schema_version
 from simulator import Customer
 from tests.servers import ROOT
 from tests.test_filters import found, record
@@ -25,7 +25,7 @@ from tests.test_models import new_url
 
 __all__ = ["new_url"]
 
-MIGRATIONS = str(FOLDER / "migrations")
+SCRIPTS = str(MIGRATIONS)
 
 SAME = [
     # Greek: the final sigma, capitals with their accents and without, a diaeresis, old accents
@@ -224,7 +224,7 @@ def test_real_reviews_are_found_by_a_piece_of_each_of_their_texts(
 def migrate_to(database: Database, revision: str) -> None:
     """Bring a new database to an older schema, as schema.migrate does to the newest."""
     config = Config()
-    config.set_main_option("script_location", MIGRATIONS)
+    config.set_main_option("script_location", SCRIPTS)
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -236,7 +236,7 @@ def test_reviews_of_the_first_schema_are_made_searchable(new_url: str) -> None:
     database = open_database(new_url)
     migrate_to(database, "0001")
     # More than are filled in at once, with gaps, as after erasing.
-    at_once = ScriptDirectory(MIGRATIONS).get_revision("0002").module.REVIEWS_AT_ONCE
+    at_once = ScriptDirectory(SCRIPTS).get_revision("0002").module.REVIEWS_AT_ONCE
     numbers = range(5, 5 + 3 * (2 * at_once + 1), 3)
     now = utc_now()
     columns = [column for column in Review.__table__.columns if column.name != "search_text"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import FOLDER, Settings, SettingsError
+from core.paths import ROOT
+from core.settings import Settings, SettingsError
 
 SAFE = {
     "DATABASE_URL": "sqlite:///./safe.db",
@@ -32,7 +33,7 @@ def local(**values: str) -> Settings:
 def production(**values: str) -> Settings:
     """Read a production's settings from the process environment alone."""
     given = {name.upper(): value for name, value in values.items()}
-    return Settings.load({"ENVIRONMENT": "production", **SAFE, **given}, FOLDER / "tests")
+    return Settings.load({"ENVIRONMENT": "production", **SAFE, **given}, ROOT / "tests")
 
 
 def refusal(**values: str) -> SettingsError:
@@ -138,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(
     tmp_path: Path, make: Callable[[Path], None], environment: str
 ) -> None:
     """Else a secret that is not there yet would make a server for everybody of a production one."""
-    shutil.copy(FOLDER / ".env.local", tmp_path)
+    shutil.copy(ROOT / ".env.local", tmp_path)
     make(tmp_path / ".env")
     with pytest.raises(SettingsError, match=r"\.env can't be read"):
         Settings.load({"ENVIRONMENT": environment}, tmp_path)
@@ -146,7 +147,7 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(
 
 @pytest.mark.parametrize("word", ["prod", "LOCAL", "test", "dev"])
 def test_an_unknown_environment_is_named_and_not_guessed(tmp_path: Path, word: str) -> None:
-    shutil.copy(FOLDER / ".env.local", tmp_path)
+    shutil.copy(ROOT / ".env.local", tmp_path)
     with pytest.raises(SettingsError) as caught:
         Settings.load({"ENVIRONMENT": word}, tmp_path)
     assert [problem.split()[0] for problem in caught.value.problems] == ["ENVIRONMENT"]
@@ -353,12 +354,12 @@ def test_secrets_are_never_in_what_settings_print() -> None:
 
 
 def test_the_example_file_mentions_every_setting_and_nothing_else() -> None:
-    text = FOLDER.joinpath(".env.example").read_text(encoding="utf-8")
+    text = ROOT.joinpath(".env.example").read_text(encoding="utf-8")
     assert set(re.findall(r"^#? ?([A-Z][A-Z_]*)=", text, re.M)) == NAMES
 
 
 def test_the_shipped_file_is_local_with_memory_and_sqlite(tmp_path: Path) -> None:
-    shutil.copy(FOLDER / ".env.local", tmp_path)
+    shutil.copy(ROOT / ".env.local", tmp_path)
     settings = Settings.load({}, tmp_path)
     assert (settings.environment, settings.conversation_store) == ("local", "memory")
     assert settings.database_url == "sqlite:///./test.db"

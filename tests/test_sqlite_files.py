@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from collector import Collector
-from database import OUTAGES, Away, Database, open_database
-from foundations import problems
+from db.engine import Database, open_database
+from db.errors import OUTAGES, Away
+from db.integrity import problems
 from models import Review
 from storage.end_cache import NoCache
 from tests.servers import wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from database import open_database
+from db.engine import open_database
 from tests.servers import ROOT, Uvicorn
 
 UNSAFE = {

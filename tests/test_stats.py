@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 import listing
-from database import Database, open_database
+from db.engine import Database, open_database
 from simulator import Customer
 from tests.test_filters import MICROSECOND, record
 from tests.test_reviews_api import NOON, save

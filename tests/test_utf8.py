@@ -11,8 +11,8 @@ import checker
 from backup import Refused, restore
 from conversation import APOLOGY
 from core import logs
-from database import normalise_url, open_database
-from schema import CannotStart
+from db.engine import normalise_url, open_database
+from db.errors import CannotStart
 from simulator import Customer, Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient

@@ -16,7 +16,7 @@ import message_log
 from checker import check
 from conversation import APOLOGY, GOT_PRODUCT, GREETING
 from core.clock import utc_now
-from database import Database
+from db.engine import Database
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator, message_form
 from tests.commands import run_command

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from checker import check
-from database import Database
+from db.engine import Database
 from models import LoggedMessage
 from simulator import message_form, photo_form, read_twiml
 from tests.conftest import database_of

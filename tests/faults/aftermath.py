@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from checker import Findings, check
 from conversation import APOLOGY
-from database import open_database
+from db.engine import open_database
 from models import Review as Recorded
 from simulator import TWILIO_SECONDS
 from tests.faults.load import Load, Review

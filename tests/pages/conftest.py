@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from checker import check
-from database import open_database
+from db.engine import open_database
 from models import Base
 from run import find_browser
 from tests.conftest import TOKEN, MakeClient, make_app

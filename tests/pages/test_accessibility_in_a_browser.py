@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from database import open_database
+from db.engine import open_database
 from simulator import Customer, Simulator
 from tests.conftest import make_app
 from tests.pages.conftest import OpenPage

@@ -13,7 +13,7 @@ import pytest
 
 from core.clock import utc_now
 from dashboard import CARDS
-from database import open_database
+from db.engine import open_database
 from simulator import Customer, Simulator
 from tests.conftest import PRODUCTION, make_app
 from tests.pages.conftest import OpenPage

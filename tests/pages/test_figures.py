@@ -12,7 +12,7 @@ import funnel
 import message_log
 import pages
 from conversation import Message, Outcome, State, Turn, replay
-from database import Database, open_database
+from db.engine import Database, open_database
 from models import LoggedMessage
 from storage import batch
 from tests.conftest import database_of

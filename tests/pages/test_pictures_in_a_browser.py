@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.clock import utc_now
-from database import open_database
+from db.engine import open_database
 from models import LoggedMessage, Review
 from simulator import Customer, Simulator
 from terminal import demo, read_examples

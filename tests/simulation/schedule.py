@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from checker import check
 from core.logs import logger
-from database import Database, open_database
+from db.engine import Database, open_database
 from models import LoggedMessage, Review
 from terminal import read_examples
 from tests.replaying import differences

@@ -17,10 +17,10 @@ from unittest.mock import patch
 from sqlalchemy.util import await_only, greenlet_spawn
 
 import collector
-import database
 import forgetting
 import recorder
 import waiting_room
+from db import engine
 from storage import end_cache
 
 
@@ -229,7 +229,7 @@ def virtual_modules(loop: VirtualLoop, clock: Callable[[], Any]) -> Iterator[Non
     with ExitStack() as patched:
         for module in (collector, end_cache, recorder, waiting_room):
             patched.enter_context(patch.object(module, "time", time))
-        for module in (collector, database, waiting_room):
+        for module in (collector, engine, waiting_room):
             patched.enter_context(patch.object(module, "threading", threading))
         patched.enter_context(patch.object(forgetting, "utc_now", clock))
         yield

@@ -11,7 +11,8 @@ import forgetting
 import webhooks
 from collector import Collector
 from conversation import Message
-from database import OUTAGES, Database
+from db.engine import Database
+from db.errors import OUTAGES
 from entry import OutcomeUnknown, Reply
 from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from checker import check
 from collector import Collector
 from conversation import Message
-from database import Database
+from db.engine import Database
 from models import LoggedMessage, Review
 from storage import batch
 from storage.end_cache import NoCache

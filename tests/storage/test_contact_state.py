@@ -11,7 +11,8 @@ from sqlalchemy.exc import OperationalError
 
 import forgetting
 from collector import Collector
-from database import OUTAGES, Database, open_database
+from db.engine import Database, open_database
+from db.errors import OUTAGES
 from models import LoggedMessage, Review
 from storage import contact_state
 from storage.end_cache import NoCache

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from collector import Collector
 from conversation import LogEnd, State
-from database import Database
+from db.engine import Database
 from storage import end_cache
 from storage.end_cache import EndCache, MemoryCache, RedisCache
 from tests.databases import Valkey

@@ -13,7 +13,7 @@ from checker import check
 from collector import Collector
 from conversation import Message
 from core.clock import utc_now
-from database import Database
+from db.engine import Database
 from entry import Entry, Reply
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, open_cache

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from checker import check
 from conversation import APOLOGY, GREETING, LogEnd
 from core.pseudonym import pseudonym
-from database import OUTAGES, Database, open_database
+from db.engine import Database, open_database
+from db.errors import OUTAGES
 from entry import Reply
 from forgetting import forget_contact
 from models import LoggedMessage

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-import database as database_module
 from collector import Collector
 from conversation import APOLOGY
-from database import Away, Database, open_database
+from db import engine
+from db.engine import Database, open_database
+from db.errors import Away
 from entry import ClientGone, OutcomeUnknown, Reply
 from models import LoggedMessage
 from storage.end_cache import MemoryCache, NoCache
@@ -327,7 +328,7 @@ class TestBrokenConnections:
     def test_one_that_broke_while_it_was_idle_is_replaced_before_its_use(
         self, database: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(engine, "IDLE_SECONDS", 0.0)
         with database.read(), database.read():
             """Two connections are in the pool."""
         end_sessions(database, postgres)

@@ -16,7 +16,7 @@ from checker import check
 from collector import Collector
 from conversation import APOLOGY, LogEnd
 from core.clock import utc_now
-from database import Database, open_database
+from db.engine import Database, open_database
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage, Review
 from storage import batch, contact_state

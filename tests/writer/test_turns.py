@@ -9,7 +9,7 @@ import pytest
 
 from conversation import APOLOGY, GREETING, Message
 from core.logs import logger
-from database import Database
+from db.engine import Database
 from entry import MessageSidTaken, Reply
 from models import LoggedMessage
 from tests.writer.conftest import (

@@ -12,8 +12,8 @@ from alembic import op
 from alembic.util import CommandError
 from sqlalchemy import RowMapping
 
-from migrations import adoption
-from migrations.frozen import BigInt, UtcDateTime, contact_of
+from db.migrations import adoption
+from db.migrations.frozen import BigInt, UtcDateTime, contact_of
 
 revision = "0001"
 down_revision = None

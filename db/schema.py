@@ -17,8 +17,9 @@ from db import utf8_check
 
 if TYPE_CHECKING:
     from alembic.config import Config
+from db.errors import CannotStart
 
-FOLDER = Path(__file__).resolve().parent
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 SCHEMA_VERSION = "0004"
 """The newest revision in migrations/versions, known without a second spent importing Alembic."""
@@ -34,10 +35,6 @@ SPACE_TO_MIGRATE = 5
 
 The write-ahead log holds the new table and the old one's overwritten pages until the file does.
 """
-
-
-class CannotStart(Exception):
-    """What no second try mends; the text says in a sentence what to do."""
 
 
 def migrate(engine: Engine) -> None:
@@ -64,7 +61,7 @@ def migrate(engine: Engine) -> None:
         _choose_write_ahead_log(engine)
         _empty_write_ahead_log(engine)  # its space is needed
     config = Config()
-    config.set_main_option("script_location", str(FOLDER / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         has_old_messages = _upgrade(engine, config)
     except CommandError as error:

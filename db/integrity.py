@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from database import Database
 from db import utf8_check
+from db.engine import Database
 from models import Base
 
 

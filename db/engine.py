@@ -18,17 +18,16 @@ from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_ur
 from sqlalchemy.exc import (
     DataError,
     DisconnectionError,
-    InterfaceError,
     InvalidatePoolError,
     InvalidRequestError,
     OperationalError,
 )
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-import schema
 from core.logs import describe, is_undecodable, without_text
+from core.paths import ROOT
+from db import schema
+from db.errors import OUTAGES, Away, CannotStart
 from db.sqlite_files import SqliteFiles
-from schema import FOLDER, CannotStart
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
 """What SQLite answers to a COMMIT that has not happened, and will not after a crash either."""
@@ -38,14 +37,6 @@ TURN_SECONDS = 3.0
 
 _json = partial(json.dumps, ensure_ascii=False)
 """Words are kept as they are: what is searched for in the file is found there, or is not there."""
-
-
-class Away(Exception):
-    """The database can't be used just now, and nothing of this transaction has happened."""
-
-
-OUTAGES = (OperationalError, InterfaceError, PoolTimeoutError, Away)
-"""Errors that say "not now" (away, slow, locked, read-only, full): worth trying again."""
 
 
 class Database:
@@ -217,7 +208,7 @@ def normalise_url(url: str) -> URL:
     """Name the psycopg2 driver, and resolve a relative SQLite path beside this file."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return parsed.set(database=str(FOLDER / (parsed.database or "")))
+        return parsed.set(database=str(ROOT / (parsed.database or "")))
     return parsed.set(drivername="postgresql+psycopg2")
 
 

@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy.engine import Connection
 
 from core.settings import Settings
-from database import open_database
+from db.engine import open_database
 from models import Base
 
 

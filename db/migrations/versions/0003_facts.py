@@ -14,9 +14,9 @@ from alembic import op
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
-from migrations import version_1
-from migrations.frozen import UtcDateTime
-from migrations.version_1 import OldMessage, Replay
+from db.migrations import version_1
+from db.migrations.frozen import UtcDateTime
+from db.migrations.version_1 import OldMessage, Replay
 
 revision = "0003"
 down_revision = "0002"

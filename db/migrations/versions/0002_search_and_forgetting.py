@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.frozen import search_text
+from db.migrations.frozen import search_text
 
 revision = "0002"
 down_revision = "0001"
