@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import reviews
-from conversation import Message
+from conversation.model import Message
 from core.clock import utc_now
 from core.logs import describe, logger
 from db.engine import Database

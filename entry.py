@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from conversation import Message
+from conversation.model import Message
 from core.logs import logger
 
 

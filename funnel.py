@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 import listing
-from conversation import Outcome
+from conversation.model import Outcome
 from core.clock import utc_now
 from db.engine import Database
 from listing import Filter

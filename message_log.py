@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import aliased
 
-from conversation import Message, Outcome, State, Turn
+from conversation.model import Message, Outcome, State, Turn
 from core.clock import utc_now
 from db.engine import Database
 from models import LoggedMessage

@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 import pages
 from access import require_this_machine
-from conversation import APOLOGY, State
+from conversation.model import State
+from conversation.wording import APOLOGY
 from core.settings import Settings
 from db.engine import name_of
 from phone_records import read_records

@@ -5,7 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conversation import State, is_under_way
+from conversation.model import State
+from conversation.state_machine import is_under_way
 from core.clock import utc_now
 from db.engine import Database
 from models import LoggedMessage, Review

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 import message_log
 import reviews
-from conversation import APOLOGY, LogEnd, Message, Situation, State, Turn, take_turn
+from conversation.model import LogEnd, Message, Situation, State, Turn
+from conversation.state_machine import take_turn
+from conversation.wording import APOLOGY
 from core.logs import describe, logger, masked
 from core.pseudonym import pseudonym
 from db.engine import Database

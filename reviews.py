@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from conversation import Message, Turn
+from conversation.model import Message, Turn
 from core.logs import logger
 from core.text import search_text
 from db.engine import Database

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from conversation import Message, replay
+from conversation.model import Message
+from conversation.state_machine import replay
 from core.paths import ROOT
 from core.settings import Settings, SettingsError
 from core.text import clean

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from conversation import APOLOGY, Message
+from conversation.model import Message
+from conversation.wording import APOLOGY
 from core.logs import logger
 from entry import (
     Entry,

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from fastapi import HTTPException, Request
 
-from conversation import Message
+from conversation.model import Message
 from core.logs import logger
 from core.pseudonym import FORGOTTEN
 from core.text import clean, is_blank

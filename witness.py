@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 
 
 @dataclass(slots=True)

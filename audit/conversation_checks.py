@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from conversation import Outcome, State
+from conversation.model import Outcome, State
 from models import LoggedMessage
 
 

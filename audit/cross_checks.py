@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
-from conversation import MAX_AHEAD, Outcome, State
+from conversation.model import Outcome, State
+from conversation.state_machine import MAX_AHEAD
 from core.pseudonym import FORGOTTEN
 from core.text import search_text
 from models import LoggedMessage, Review

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import conversation
+from conversation import wording
 
 WRK = shutil.which("wrk")
 NAME = "wrk" if WRK else "our own client, as wrk is not installed"
 SCRIPT = Path(__file__).with_name("wrk.lua")
-APOLOGY = conversation.APOLOGY.encode()
+APOLOGY = wording.APOLOGY.encode()
 
 
 @dataclass(slots=True)

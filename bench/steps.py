@@ -23,7 +23,9 @@ from bench.report import save, table, tell
 from bench.subjects import POSTGRESQL, SQLITE, open_laboratory
 from bench.traffic import PUBLIC_URL, TOKEN, make_traffic
 from collector import Collector
-from conversation import GREETING, Message, take_turn
+from conversation.model import Message
+from conversation.state_machine import take_turn
+from conversation.wording import GREETING
 from core import logs
 from core.clock import utc_now
 from db.engine import Database, open_database

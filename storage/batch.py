@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
-from conversation import LogEnd, Outcome
+from conversation.model import LogEnd, Outcome
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 """Made once: json.dumps would make one for each value."""

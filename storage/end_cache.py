@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from conversation import LogEnd
+from conversation.model import LogEnd
 from core.logs import describe, logger
 
 T = TypeVar("T")

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from conversation import LogEnd, Message, Situation, take_turn
+from conversation.model import LogEnd, Message, Situation
+from conversation.state_machine import take_turn
 from db.engine import Database
 from models import LoggedMessage
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 from audit.cross_checks import GRACE
 from checker import Findings, check
 from collector import Collector
-from conversation import MAX_AHEAD, Message
+from conversation.model import Message
+from conversation.state_machine import MAX_AHEAD
 from core.clock import utc_now
 from core.settings import Settings
 from db.engine import Database, open_database

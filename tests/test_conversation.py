@@ -6,18 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import conversation
-from conversation import (
-    Answers,
-    LogEnd,
-    Message,
-    Outcome,
-    Situation,
-    State,
-    Turn,
-    replay,
-    take_turn,
-)
+from conversation import state_machine
+from conversation.model import Answers, LogEnd, Message, Outcome, Situation, State, Turn
+from conversation.state_machine import replay, take_turn
+from conversation.wording import TOO_LONG
 from core.text import is_blank
 
 QUESTIONS = {
@@ -48,7 +40,7 @@ def message(text: str, sid: str = "SM9") -> Message:
 def table() -> list[tuple[str, str, str]]:
     """Read state, reply and next state from the docstring's table."""
     rows = re.findall(
-        r"^    (\w+) +\| [^|]+\| ([^|]+?) *\| *(\w+)$", conversation.__doc__ or "", re.M
+        r"^    (\w+) +\| [^|]+\| ([^|]+?) *\| *(\w+)$", state_machine.__doc__ or "", re.M
     )
     return [row for row in rows if row[0] != "state"]
 
@@ -85,7 +77,7 @@ def test_a_message_without_text_keeps_the_state_and_is_asked_for_again(
     assert turn == Turn(6, "SM3", 4, Outcome.ASKED_AGAIN, state, SO_FAR[state], reply)
 
 
-@pytest.mark.parametrize(("state", "limit"), conversation.MOST_CHARACTERS.items())
+@pytest.mark.parametrize(("state", "limit"), state_machine.MOST_CHARACTERS.items())
 def test_a_text_over_the_limit_is_asked_for_again(state: State, limit: int) -> None:
     turn = take_turn(at(state), message("😊" * (limit + 1)))
     assert turn.reply == f"Sorry, that is longer than {limit:,} characters. {QUESTIONS[state]}"
@@ -94,8 +86,8 @@ def test_a_text_over_the_limit_is_asked_for_again(state: State, limit: int) -> N
 
 
 def test_the_limits_are_150_150_and_8000() -> None:
-    assert list(conversation.MOST_CHARACTERS.values()) == [150, 150, 8000]
-    assert conversation.TOO_LONG.format(limit=8000).endswith("longer than 8,000 characters.")
+    assert list(state_machine.MOST_CHARACTERS.values()) == [150, 150, 8000]
+    assert TOO_LONG.format(limit=8000).endswith("longer than 8,000 characters.")
 
 
 OPENED = Turn(

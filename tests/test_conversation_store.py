@@ -9,7 +9,7 @@ import redis
 from fastapi.testclient import TestClient
 
 from checker import check
-from conversation import GREETING
+from conversation.wording import GREETING
 from db.engine import open_database
 from simulator import Customer, Simulator
 from storage.end_cache import RedisCache

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 import doctor
-from conversation import Message, replay
+from conversation.model import Message
+from conversation.state_machine import replay
 from core.clock import utc_now
 from core.settings import Settings
 from db.engine import normalise_url, open_database

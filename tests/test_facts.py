@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-import conversation
 from audit import conversation_checks
 from checker import check
 from collector import Collector
-from conversation import APOLOGY, Answers, Message, Outcome, State
+from conversation import state_machine
+from conversation.model import Answers, Message, Outcome, State
+from conversation.wording import APOLOGY, GREETING, QUESTIONS
 from db.engine import Database
 from models import LoggedMessage, Review
 from storage.end_cache import NoCache
@@ -50,31 +51,31 @@ def change_the_rules(patch: pytest.MonkeyPatch) -> None:
     """Add a fifth question and a command, and word the old questions anew."""
     stars, cancelled = "ASK_STARS", "cancelled"
 
-    def hear_name(answers: Answers, text: str) -> conversation._Step:
-        return conversation._Step(
+    def hear_name(answers: Answers, text: str) -> state_machine._Step:
+        return state_machine._Step(
             Outcome.ANSWERED, stars, {**answers, "name": text}, "How many stars, 1 to 5?"
         )
 
-    def hear_stars(answers: Answers, text: str) -> conversation._Step:
-        return conversation._Step(
+    def hear_stars(answers: Answers, text: str) -> state_machine._Step:
+        return state_machine._Step(
             Outcome.ANSWERED, State.FINISH, {**answers, "stars": text}, "And your review?"
         )
 
-    answer = conversation._answer
+    answer = state_machine._answer
 
-    def answer_or_cancel(state: str, answers: Answers, text: str) -> conversation._Step:
+    def answer_or_cancel(state: str, answers: Answers, text: str) -> state_machine._Step:
         if text == "cancel":
-            return conversation._Step(cancelled, State.START, answers, "Nothing was recorded.")
+            return state_machine._Step(cancelled, State.START, answers, "Nothing was recorded.")
         return answer(state, answers, text)
 
-    patch.setitem(conversation._STEPS, State.ASK_REVIEW, hear_name)
-    patch.setitem(conversation._STEPS, stars, hear_stars)
-    patch.setitem(conversation.MOST_CHARACTERS, stars, 150)
-    patch.setitem(conversation.MOST_CHARACTERS, State.ASK_NAME, 10)
-    patch.setitem(conversation.QUESTIONS, stars, "How many stars, 1 to 5?")
-    patch.setattr(conversation, "_answer", answer_or_cancel)
-    patch.setattr(conversation, "GREETING", "Welcome! What did you buy?")
-    patch.setattr(conversation, "GOT_REVIEW", "Thank you, {name}.")
+    patch.setitem(state_machine._STEPS, State.ASK_REVIEW, hear_name)
+    patch.setitem(state_machine._STEPS, stars, hear_stars)
+    patch.setitem(state_machine.MOST_CHARACTERS, stars, 150)
+    patch.setitem(state_machine.MOST_CHARACTERS, State.ASK_NAME, 10)
+    patch.setitem(QUESTIONS, stars, "How many stars, 1 to 5?")
+    patch.setattr(state_machine, "_answer", answer_or_cancel)
+    patch.setattr(state_machine, "GREETING", "Welcome! What did you buy?")
+    patch.setattr(state_machine, "GOT_REVIEW", "Thank you, {name}.")
     known = conversation_checks._KNOWN | {cancelled}
     patch.setattr(conversation_checks, "_KNOWN", known)
 
@@ -115,5 +116,5 @@ def test_an_older_program_greets_whom_a_newer_one_asked_a_question_it_does_not_k
     with monkeypatch.context() as newer:
         change_the_rules(newer)
         say(CONTACTS[0], "Hi", "Lamp", "Ana")
-    assert say(CONTACTS[0], "5") == conversation.GREETING
+    assert say(CONTACTS[0], "5") == GREETING
     assert check(database).problems == []

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import reviews
-from conversation import Message, Outcome, State, Turn
+from conversation.model import Message, Outcome, State, Turn
 from db.engine import Database
 from storage import batch
 from tests.conftest import database_of

@@ -9,7 +9,7 @@ import pytest
 
 import forgetting
 from checker import check
-from conversation import GREETING
+from conversation.wording import GREETING
 from db.engine import open_database
 from simulator import Customer, Simulator
 from tests.commands import run_command

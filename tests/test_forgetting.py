@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from conversation import GREETING
+from conversation.wording import GREETING
 from core import logs
 from core.clock import utc_now
 from core.pseudonym import pseudonym

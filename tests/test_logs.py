@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import IntegrityError
 
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from core import logs
 from core.clock import utc_now
 from core.logs import logger

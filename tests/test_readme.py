@@ -14,12 +14,14 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 import backup
-import conversation
 import dashboard
 import doctor
 import live
 import login
 import models
+from conversation import state_machine
+from conversation.model import State
+from conversation.wording import APOLOGY, NOT_TEXT, TOO_LONG
 from core.settings import Settings, SettingsError
 from simulator import Customer
 from tests.conftest import MakeClient
@@ -212,21 +214,21 @@ def test_the_refusal_to_start_is_word_for_word(tmp_path: Path) -> None:
 
 
 def test_the_state_table_is_that_of_the_code() -> None:
-    docstring = conversation.__doc__ or ""
+    docstring = state_machine.__doc__ or ""
     [_, *rows] = re.findall(
         r"^    (\w+) +\| ([^|]+?) +\| ([^|]+?) +\| (\w+)$", docstring, re.MULTILINE
     )
     head, *shown = table(section("The conversation"), "state")
     assert head == ["state", "just sent", "we reply", "then"]
     assert [tuple(row) for row in shown] == rows
-    assert len(rows) == len(conversation.State)
+    assert len(rows) == len(State)
 
 
 def test_the_sentences_around_the_table_are_said_by_the_bot() -> None:
     rules = section("The conversation")
-    assert conversation.NOT_TEXT in rules
-    assert conversation.APOLOGY in rules
-    assert conversation.TOO_LONG.format(limit=150) in rules
+    assert NOT_TEXT in rules
+    assert APOLOGY in rules
+    assert TOO_LONG.format(limit=150) in rules
 
 
 # What it names

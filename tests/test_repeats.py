@@ -176,6 +176,6 @@ def test_a_repeat_gets_the_words_of_its_day_also_after_new_wording(
 ) -> None:
     form = message_form(CONTACT, "hi")
     first = local.post("/webhook", data=form)
-    monkeypatch.setattr("conversation.GREETING", "Welcome!")
+    monkeypatch.setattr("conversation.state_machine.GREETING", "Welcome!")
     assert local.post("/webhook", data=form).content == first.content
     assert read_twiml(local.post("/webhook", data=message_form("+1", "hi"))).text == "Welcome!"

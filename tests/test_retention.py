@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 import message_log
-from conversation import GREETING
+from conversation.wording import GREETING
 from core.clock import utc_now
 from core.settings import Settings, SettingsError
 from db.engine import Database, open_database

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 import checker
 from backup import Refused, restore
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from core import logs
 from db.engine import normalise_url, open_database
 from db.errors import CannotStart

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
-from conversation import State
+from conversation.model import State
 from core.text import clean
 from simulator import Customer, Simulator, message_form, read_twiml
 from tests.captures import (

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 import checker
 import message_log
 from checker import check
-from conversation import APOLOGY, GOT_PRODUCT, GREETING
+from conversation.wording import APOLOGY, GOT_PRODUCT, GREETING
 from core.clock import utc_now
 from db.engine import Database
 from models import LoggedMessage, Review

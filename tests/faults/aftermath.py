@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from checker import Findings, check
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from db.engine import open_database
 from models import Review as Recorded
 from simulator import TWILIO_SECONDS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import redis
 
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from tests.databases import Postgres, Valkey
 from tests.faults.aftermath import insist_on_order
 from tests.faults.load import Load, Review

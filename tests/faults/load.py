@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import httpx
 
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from simulator import TWILIO_SECONDS, Customer, Simulator, message_form, texts_of
 from tests.servers import Uvicorn, wait_until
 from witness import Witness

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conversation import Message
+from conversation.model import Message
 from signature import in_a_row
 from simulator import message_form
 from tests.captures import FORM, SENT, logged, post_unsigned, sign

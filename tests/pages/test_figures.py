@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 import funnel
 import message_log
 import pages
-from conversation import Message, Outcome, State, Turn, replay
+from conversation.model import Message, Outcome, State, Turn
+from conversation.state_machine import replay
 from db.engine import Database, open_database
 from models import LoggedMessage
 from storage import batch

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conversation import GREETING
+from conversation.wording import GREETING
 from tests.conftest import make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE

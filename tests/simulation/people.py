@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collector import Collector
-from conversation import APOLOGY, GREETING, Message
+from conversation.model import Message
+from conversation.wording import APOLOGY, GREETING
 from tests.simulation.choices import Choices
 from tests.simulation.story import Story
 from tests.simulation.workers import TTL, NoAnswer, Worker

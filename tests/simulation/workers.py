@@ -10,7 +10,7 @@ from sqlalchemy.util import greenlet_spawn
 import forgetting
 import webhooks
 from collector import Collector
-from conversation import Message
+from conversation.model import Message
 from db.engine import Database
 from db.errors import OUTAGES
 from entry import OutcomeUnknown, Reply

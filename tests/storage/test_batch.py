@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from checker import check
 from collector import Collector
-from conversation import Message
+from conversation.model import Message
 from db.engine import Database
 from models import LoggedMessage, Review
 from storage import batch

@@ -12,7 +12,7 @@ import redis
 import sqlalchemy as sa
 
 from collector import Collector
-from conversation import LogEnd, State
+from conversation.model import LogEnd, State
 from db.engine import Database
 from storage import end_cache
 from storage.end_cache import EndCache, MemoryCache, RedisCache

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from simulator import NotAnswered, Simulator, message_form, new_sid, texts_of
 from terminal import read_examples
 from tests.faults.aftermath import insist_on_exactly

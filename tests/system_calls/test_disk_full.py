@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conversation import GOT_PRODUCT, GREETING
+from conversation.wording import GOT_PRODUCT, GREETING
 from simulator import Customer, NotAnswered, Simulator, message_form
 from tests.faults.aftermath import insist_on_exactly
 from tests.servers import serve, wait_until

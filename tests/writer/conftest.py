@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from checker import check
 from collector import Collector
-from conversation import Message
+from conversation.model import Message
 from core.clock import utc_now
 from db.engine import Database
 from entry import Entry, Reply

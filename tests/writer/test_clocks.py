@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from checker import check
 from collector import Collector
-from conversation import GREETING
+from conversation.wording import GREETING
 from db.engine import Database, open_database
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, NoCache, open_cache

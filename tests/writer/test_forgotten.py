@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from checker import check
-from conversation import APOLOGY, GREETING, LogEnd
+from conversation.model import LogEnd
+from conversation.wording import APOLOGY, GREETING
 from core.pseudonym import pseudonym
 from db.engine import Database, open_database
 from db.errors import OUTAGES

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from collector import Collector
-from conversation import APOLOGY
+from conversation.wording import APOLOGY
 from db import engine
 from db.engine import Database, open_database
 from db.errors import Away

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 import message_log
 from checker import check
 from collector import Collector
-from conversation import APOLOGY, LogEnd
+from conversation.model import LogEnd
+from conversation.wording import APOLOGY
 from core.clock import utc_now
 from db.engine import Database, open_database
 from entry import OutcomeUnknown, Reply

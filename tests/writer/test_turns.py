@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conversation import APOLOGY, GREETING, Message
+from conversation.model import Message
+from conversation.wording import APOLOGY, GREETING
 from core.logs import logger
 from db.engine import Database
 from entry import MessageSidTaken, Reply

@@ -11,124 +11,21 @@ A state says what we do when the next message arrives. A message without text, o
 it, keeps the state and is asked for again. A conversation that is idle for too long is over.
 """  # noqa: E501 - a table is read as a table, and a test plays it
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 
+from conversation.model import Answers, LogEnd, Message, Outcome, Situation, State, Turn
+from conversation.wording import (
+    GOT_NAME,
+    GOT_PRODUCT,
+    GOT_REVIEW,
+    GREETING,
+    NOT_TEXT,
+    QUESTIONS,
+    TOO_LONG,
+)
 from core.text import is_blank
-
-Answers = Mapping[str, str]
-"""What a customer has said so far, by question: product, name, review."""
-
-
-class State(StrEnum):
-    START = "START"
-    ASK_NAME = "ASK_NAME"
-    ASK_REVIEW = "ASK_REVIEW"
-    FINISH = "FINISH"
-
-
-class Outcome(StrEnum):
-    """What a message did. The log keeps it, so that later rules can't change what it meant."""
-
-    OPENED = "opened"
-    ANSWERED = "answered"
-    ASKED_AGAIN = "asked_again"
-    FINISHED = "finished"
-    MIGRATED = "migrated"
-    """Made by a migration, from what was known of a contact before there were facts."""
-    ERASED = "erased"
-    """Erased before there were facts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A customer's message. `text` is trimmed and fit for XML; `media` holds (URL, type) pairs."""
-
-    sid: str
-    contact: str
-    text: str
-    media: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LogEnd:
-    """Where a contact stands: the facts of the contact's last message.
-
-    `turn` counts the contact's messages and `position` those of the conversation, both from 1.
-    """
-
-    message_sid: str
-    turn: int
-    conversation_id: str
-    position: int
-    state: str
-    answers: Answers
-    received_at: datetime
-    is_erased: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """All that a turn depends on besides its message. `end` is None for a new contact."""
-
-    now: datetime
-    idle_after: timedelta
-    end: LogEnd | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a message leads to: the facts for the log, and our reply."""
-
-    number: int
-    """The contact's turn, from 1."""
-    conversation_id: str
-    position: int
-    outcome: str
-    state: str
-    answers: Answers
-    reply: str
-
-    @property
-    def is_finished(self) -> bool:
-        """Say whether this message finished a review, which `answers` then holds."""
-        return self.outcome == Outcome.FINISHED
-
-    def log_end(self, message: Message, received_at: datetime) -> LogEnd:
-        """Return where the contact stands after this turn."""
-        return LogEnd(
-            message.sid,
-            self.number,
-            self.conversation_id,
-            self.position,
-            self.state,
-            self.answers,
-            received_at,
-        )
-
-
-GREETING = "Hi! Which product is this review for?"
-
-GOT_PRODUCT = "Okay, got it. What's your name?"
-
-GOT_NAME = "Please send your review for {product}."
-
-GOT_REVIEW = "Thanks {name} -- your review for {product} has been recorded."
-
-QUESTIONS: dict[str, str] = {
-    State.ASK_NAME: "Which product is this review for?",
-    State.ASK_REVIEW: "What's your name?",
-    State.FINISH: "Please send your review for {product}.",
-}
-
-NOT_TEXT = "Sorry, I can only read text."
-
-TOO_LONG = "Sorry, that is longer than {limit:,} characters."
-
-APOLOGY = "Sorry, I couldn't save that. Please send it again in a minute."
 
 MOST_CHARACTERS: dict[str, int] = {State.ASK_NAME: 150, State.ASK_REVIEW: 150, State.FINISH: 8_000}
 """Code points that an answer may have. Two echoes of 150 fit Twilio's 1,600 bytes in any script."""

@@ -1,0 +1,1 @@
+"""What the bot says: pure functions of a message and its situation."""
