@@ -12,7 +12,6 @@ from sqlalchemy.engine import Row
 import csv_export
 import forgetting
 import listing
-import message_log
 import whatsapp
 from access import require_owner
 from api_answers import (
@@ -30,6 +29,7 @@ from api_filters import Chosen, read_cursor, refuse_unknown
 from core.text import clean
 from listing import Cursor, Filter
 from services import Here, Services, in_time
+from storage import message_log
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},

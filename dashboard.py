@@ -9,7 +9,6 @@ from fastapi.responses import RedirectResponse
 import forgetting
 import funnel
 import listing
-import message_log
 from access import require_owner
 from api import ReviewId
 from api_filters import Chosen, read_cursor
@@ -18,6 +17,7 @@ from listing import EVERYTHING, Cursor
 from pages import PageRoute, home_from, page
 from reviews import PENDING
 from services import Here, in_time
+from storage import message_log
 from whatsapp import STATUSES
 
 router = APIRouter(

@@ -18,7 +18,6 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError
 
-import message_log
 import whatsapp
 from core.clock import utc_now
 from core.logs import describe
@@ -29,6 +28,7 @@ from db.errors import OUTAGES, CannotStart
 from db.schema import SCHEMA_VERSION
 from models import LoggedMessage
 from simulator import ACCOUNT_SID, Simulator, new_sid
+from storage import message_log
 from storage.end_cache import RedisCache
 
 ENOUGH_BYTES = 200_000_000

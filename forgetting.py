@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-import message_log
 from core.clock import utc_now
 from core.logs import describe, logger, masked
 from core.pseudonym import FORGOTTEN, pseudonym
@@ -19,6 +18,7 @@ from db.engine import Database, open_database
 from db.errors import OUTAGES, CannotStart
 from db.schema import SCHEMA_VERSION
 from models import LoggedMessage, Review
+from privacy import message_erasure
 from reviews import erase, forget
 from storage import contact_state
 from whatsapp import contact_of
@@ -38,7 +38,7 @@ def erase_review(database: Database, review_id: int) -> bool:
         gone = erase(connection, review_id)
         if gone:  # else somebody erased it while we waited for the lock
             which = LoggedMessage.conversation_id == review.conversation_id
-            message_log.erase_words(connection, which, utc_now())
+            message_erasure.erase_words(connection, which, utc_now())
     if gone:
         logger.info("review erased review=%d conversation=%s", review_id, review.conversation_id)
     return gone
@@ -64,7 +64,7 @@ def forget_contact(database: Database, contact: str, key: str) -> Forgotten | No
     name = pseudonym(contact, key)
     with database.write() as connection:
         contact_state.lock(connection, contact)
-        messages = message_log.forget(connection, contact, name, utc_now())
+        messages = message_erasure.forget(connection, contact, name, utc_now())
         gone = forget(connection, contact)
     if not gone and not messages:
         return None

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-import message_log
 import reviews
 from conversation.model import LogEnd, Message, Situation, State, Turn
 from conversation.state_machine import take_turn
@@ -22,7 +21,7 @@ from entry import (
     WithdrawnMeanwhile,
     insist_on_same,
 )
-from storage import batch, contact_state
+from storage import batch, contact_state, message_log
 from storage.batch import BatchFacts, LoggedReply, Value
 from storage.end_cache import EndCache
 from waiting_room import WaitingRoom

@@ -6,11 +6,11 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-import message_log
 from core.clock import utc_now
 from core.logs import describe, logger
 from db.engine import Database
 from models import LoggedMessage
+from privacy import message_erasure
 from storage import contact_state
 
 
@@ -67,7 +67,7 @@ class Retention:
         now = utc_now()
         before = now - self._kept
         with self._database.read() as connection:
-            old = message_log.find_old(connection, before, self.STEP)
+            old = message_erasure.find_old(connection, before, self.STEP)
         self._left_some = False
         if not old:
             return 0
@@ -77,8 +77,8 @@ class Retention:
             # A contact who writes just now keeps the conversation: it is not old any more.
             locked = contact_state.try_lock(connection, {*old.values()})
             ids = [id_ for id_, contact in old.items() if contact in locked]
-            is_old = LoggedMessage.conversation_id.in_(ids) & ~message_log.is_newer(before)
-            erased = message_log.erase_words(connection, is_old, now)
+            is_old = LoggedMessage.conversation_id.in_(ids) & ~message_erasure.is_newer(before)
+            erased = message_erasure.erase_words(connection, is_old, now)
         if erased:
             logger.info("retention: words erased messages=%d", erased)
         self._left_some = len(ids) < len(old)

@@ -19,9 +19,9 @@ from core.settings import Settings
 from db.engine import normalise_url, open_database
 from db.schema import SCHEMA_VERSION
 from doctor import Finding
-from message_log import row_of
 from models import LoggedMessage
 from storage import batch
+from storage.message_log import row_of
 from tests.conftest import TOKEN
 from tests.databases import Postgres, Valkey
 from tests.test_adoption import SEED

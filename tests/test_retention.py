@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-import message_log
 from conversation.wording import GREETING
 from core.clock import utc_now
 from core.settings import Settings, SettingsError
 from db.engine import Database, open_database
 from main import create_app
 from models import LoggedMessage, Review
+from privacy import message_erasure
 from retention import Retention
 from simulator import message_form
 from storage import contact_state
@@ -210,7 +210,7 @@ def test_errors_of_the_database_are_survived(
 ) -> None:
     finish(local, ANA)
     age(database_of(local), ANA, 2 * MONTH)
-    erase_words = message_log.erase_words
+    erase_words = message_erasure.erase_words
     errors = [
         OperationalError("UPDATE", None, Exception("server closed the connection")),
         DatabaseError("UPDATE", None, Exception("database disk image is malformed")),
@@ -221,7 +221,7 @@ def test_errors_of_the_database_are_survived(
             raise errors.pop()
         return erase_words(*arguments)
 
-    monkeypatch.setattr(message_log, "erase_words", fail_at_first)
+    monkeypatch.setattr(message_erasure, "erase_words", fail_at_first)
     retention = Retention(database_of(local), MONTH, TTL)
     retention._closed = pauses = Impatient()
     retention.start()
@@ -252,14 +252,14 @@ class TestTwoWorkers:
     def test_what_one_is_at_the_other_leaves_alone(
         self, client: TestClient, workers: list[Retention], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        erase_words, others = message_log.erase_words, list[int]()
+        erase_words, others = message_erasure.erase_words, list[int]()
 
         def look_at_the_other(*arguments: Any) -> int:
             monkeypatch.undo()
             others.append(workers[1].erase_some())
             return erase_words(*arguments)
 
-        monkeypatch.setattr(message_log, "erase_words", look_at_the_other)
+        monkeypatch.setattr(message_erasure, "erase_words", look_at_the_other)
         assert workers[0].erase_some() == 8
         assert others == [0]
         insist_on_order(client)

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 import checker
-import message_log
 from checker import check
 from conversation.wording import APOLOGY, GOT_PRODUCT, GREETING
 from core.clock import utc_now
 from db.engine import Database
 from models import LoggedMessage, Review
+from privacy import message_erasure
 from simulator import Customer, Simulator, message_form
 from tests.commands import run_command
 from whatsapp import STATUSES
@@ -75,7 +75,7 @@ def test_an_answer_that_the_log_does_not_have_is_found(
 def erase(database: Database) -> None:
     """Erase the words of Ana's conversation."""
     with database.write() as connection:
-        message_log.erase_words(connection, LoggedMessage.conversation_id == "SM1", utc_now())
+        message_erasure.erase_words(connection, LoggedMessage.conversation_id == "SM1", utc_now())
 
 
 @pytest.mark.usefixtures("twilio")

@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 import funnel
-import message_log
 import pages
 from conversation.model import Message, Outcome, State, Turn
 from conversation.state_machine import replay
 from db.engine import Database, open_database
 from models import LoggedMessage
-from storage import batch
+from privacy import message_erasure
+from storage import batch, message_log
 from tests.conftest import database_of
 from tests.test_filters import record
 from tests.test_reviews_api import NOON
@@ -82,7 +82,7 @@ def test_erased_conversations_are_not_counted(database: Database) -> None:
     gone = converse(database, *WHOLE, at=NOON - DAY)
     with database.write() as connection:
         which = LoggedMessage.conversation_id == gone
-        message_log.erase_words(connection, which, NOON)
+        message_erasure.erase_words(connection, which, NOON)
     assert funnel.read(database, NOON).conversations.started == 1
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import message_log
 from checker import check
 from collector import Collector
 from conversation.model import LogEnd
@@ -20,7 +19,8 @@ from core.clock import utc_now
 from db.engine import Database, open_database
 from entry import OutcomeUnknown, Reply
 from models import LoggedMessage, Review
-from storage import batch, contact_state
+from privacy import message_erasure
+from storage import batch, contact_state, message_log
 from storage.end_cache import NoCache
 from tests.servers import wait_until
 from tests.writer.conftest import (
@@ -191,7 +191,7 @@ class TestACacheThatIsBehind:
     ) -> None:
         tell_in_turn(collector, message(1), message(2))
         with database.write() as connection:
-            message_log.erase_words(connection, sa.true(), utc_now())
+            message_erasure.erase_words(connection, sa.true(), utc_now())
         assert tell(collector, message(3))[0].text.startswith("Hi!")
         assert check(database).problems == []
 
