@@ -9,27 +9,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, Field
 from sqlalchemy.engine import Row
 
-import csv_export
 import forgetting
-import listing
 import whatsapp
 from access import require_owner
-from api_answers import (
-    ReviewItem,
-    Stats,
-    answer,
-    as_array,
-    as_csv,
-    stream,
-    write_review,
-    write_reviews,
-    write_stats,
-)
 from api_filters import Chosen, read_cursor, refuse_unknown
 from core.text import clean
-from listing import Cursor, Filter
+from reviews import counts, csv_export
+from reviews.query import Cursor, Filter, find, page
+from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
 from services import Here, Services, in_time
 from storage import message_log
+from web.responses import answer, as_array, as_csv, stream
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},
@@ -84,7 +74,7 @@ async def list_reviews(
     after = read_cursor(cursor, chosen) if cursor else None
     if limit is None:
         return await stream(here, chosen, after, "application/json", as_array)
-    rows = await in_time(listing.page, here.database, after, limit + 1, chosen)
+    rows = await in_time(page, here.database, after, limit + 1, chosen)
     headers = {}
     if len(rows) > limit:
         rows = rows[:limit]
@@ -134,7 +124,7 @@ async def export_reviews(here: Here, chosen: Chosen) -> Response:
 )
 async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Response:
     """Count the reviews that the filters leave, at one moment."""
-    counted = await in_time(listing.count, here.database, chosen)
+    counted = await in_time(counts.count, here.database, chosen)
     return answer(request, write_stats(counted))
 
 
@@ -168,7 +158,7 @@ _FOREIGN: dict[int | str, dict[str, Any]] = {
 )
 async def read_review(request: Request, here: Here, review_id: ReviewId) -> Response:
     """Read one review."""
-    row = await in_time(listing.find, here.database, review_id)
+    row = await in_time(find, here.database, review_id)
     if row is None:
         raise HTTPException(404, "There is no such review.")
     return answer(request, write_review(row))

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 import whatsapp
 from core.text import clean
-from listing import Cursor, Filter
+from reviews.query import Cursor, Filter
 
 
 def _without_nul(text: str) -> str:

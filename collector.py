@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import reviews
 from conversation.model import Message
 from core.clock import utc_now
 from core.logs import describe, logger
@@ -19,6 +18,7 @@ from db.engine import Database
 from db.errors import OUTAGES, CannotStart
 from entry import ClientGone, OutcomeUnknown, Reply, wake
 from recorder import Recorder
+from reviews import repository
 from storage.end_cache import EndCache
 from waiting_room import WaitingRoom
 
@@ -163,7 +163,7 @@ class Collector:
     def _open_database(self) -> None:
         self._database.migrate()
         try:
-            reviews.fill_search_text(self._database)
+            repository.fill_search_text(self._database)
         except OUTAGES:
             raise
         except Exception as error:  # a search finds less, and every message is still recorded

@@ -7,15 +7,14 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 import forgetting
-import funnel
-import listing
 from access import require_owner
 from api import ReviewId
 from api_filters import Chosen, read_cursor
 from core.clock import utc_now
-from listing import EVERYTHING, Cursor
 from pages import PageRoute, home_from, page
-from reviews import PENDING
+from reviews import funnel, query
+from reviews.query import EVERYTHING, Cursor
+from reviews.repository import PENDING
 from services import Here, in_time
 from storage import message_log
 from whatsapp import STATUSES
@@ -41,7 +40,7 @@ async def show_reviews(
     """Show the newest reviews that the filters leave, or those after a cursor."""
     after = read_cursor(cursor, chosen) if cursor else None
     now = utc_now()
-    rows = await in_time(listing.page, here.database, after, CARDS + 1, chosen)
+    rows = await in_time(query.page, here.database, after, CARDS + 1, chosen)
     figures = None
     if chosen == EVERYTHING and after is None:
         figures = await in_time(funnel.read, here.database)
@@ -75,7 +74,7 @@ def _is_day(text: str) -> bool:
 @router.get("/reviews/{review_id}")
 async def show_review(request: Request, here: Here, review_id: ReviewId) -> Response:
     """Show one review, its delivery, and the conversation that it came from."""
-    row = await in_time(listing.find, here.database, review_id)
+    row = await in_time(query.find, here.database, review_id)
     if row is None:
         raise HTTPException(404, "There is no such review (any more).")
     said = await in_time(message_log.read_transcript, here.database, row.conversation_id)

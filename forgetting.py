@@ -19,7 +19,7 @@ from db.errors import OUTAGES, CannotStart
 from db.schema import SCHEMA_VERSION
 from models import LoggedMessage, Review
 from privacy import message_erasure
-from reviews import erase, forget
+from reviews.repository import erase, forget
 from storage import contact_state
 from whatsapp import contact_of
 

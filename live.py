@@ -14,13 +14,13 @@ import anyio
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
-import listing
 from access import require_owner
 from api_filters import Chosen, Time
 from core.clock import utc_now
 from core.shutdown import Shutdown
-from listing import MOST_NEWS, News
 from pages import HEADERS, write
+from reviews import query
+from reviews.query import MOST_NEWS, News
 from services import Here, in_time
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
@@ -46,7 +46,7 @@ async def follow(
     caught_up = max(now - MOST_CAUGHT_UP, min(last or now, now))
 
     async def read(since: datetime) -> News:
-        return await in_time(listing.news, here.database, since - READ_AGAIN, ids, chosen)
+        return await in_time(query.news, here.database, since - READ_AGAIN, ids, chosen)
 
     first = await read(caught_up)  # before the status is sent: a database that is away is a 503
     return StreamingResponse(

@@ -11,9 +11,10 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
-import delivery
 from access import access_of, has_logged_in, is_at_the_machine
 from core.paths import ROOT
+from core.text import masked
+from reviews import delivery
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -45,7 +46,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-_templates.filters.update(masked=delivery.masked, delivery=delivery.told, duration=duration)
+_templates.filters.update(masked=masked, delivery=delivery.told, duration=duration)
 
 
 def write(name: str, **values: Any) -> str:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-import reviews
 from conversation.model import LogEnd, Message, Situation, State, Turn
 from conversation.state_machine import take_turn
 from conversation.wording import APOLOGY
@@ -21,6 +20,7 @@ from entry import (
     WithdrawnMeanwhile,
     insist_on_same,
 )
+from reviews import repository
 from storage import batch, contact_state, message_log
 from storage.batch import BatchFacts, LoggedReply, Value
 from storage.end_cache import EndCache
@@ -172,7 +172,7 @@ def _rows_of(taken: list[Taken]) -> dict[str, list[dict[str, Value]]]:
     finished = (each for each in taken if each[1].is_finished)
     return {
         "messages": [message_log.row_of(*each) for each in taken],
-        "reviews": [reviews.row_of(*each) for each in finished],
+        "reviews": [repository.row_of(*each) for each in finished],
     }
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-import reviews
 import whatsapp
 from access import refuse_foreign_origin
 from core.clock import utc_now
 from core.logs import logger
 from db.engine import Database
 from entry import ClientGone, MessageSidTaken, OutcomeUnknown
+from reviews import repository
 from services import in_time, services_of
 from whatsapp import StatusUpdate
 
@@ -125,10 +125,10 @@ async def receive_status(request: Request) -> Response:
 
 def _raise_status(database: Database, update: StatusUpdate) -> None:
     with database.write() as connection:
-        review = reviews.find_confirmed(connection, update.review, update.message_sid)
+        review = repository.find_confirmed(connection, update.review, update.message_sid)
         if review is None and update.by_hand and update.review is None:
-            review = reviews.find_newest_pending(connection, update.contact)
-        raised = review is not None and reviews.raise_status(
+            review = repository.find_newest_pending(connection, update.contact)
+        raised = review is not None and repository.raise_status(
             connection,
             review,
             update.status or "",

@@ -13,7 +13,7 @@ from conversation.state_machine import MAX_AHEAD
 from core.pseudonym import FORGOTTEN
 from core.text import search_text
 from models import LoggedMessage, Review
-from reviews import PENDING
+from reviews.repository import PENDING
 from whatsapp import STATUSES
 
 GRACE = timedelta(minutes=1)

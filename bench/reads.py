@@ -16,7 +16,6 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-import listing
 from bench.report import save, table, tell
 from bench.subjects import (
     POSTGRESQL,
@@ -33,6 +32,7 @@ from core.text import search_text
 from dashboard import CARDS
 from db.engine import open_database
 from live import READ_AGAIN
+from reviews import query
 from terminal import read_examples
 
 SIZES = (1_000, 100_000, 1_000_000)
@@ -179,11 +179,11 @@ def measure(server: Server, size: int) -> dict[str, float]:
 def news_milliseconds(url: str) -> float:
     """Read what an open page asks for once a second, without the stream that it asks by."""
     database = open_database(url)
-    ids = [review.id for review in listing.page(database, None, CARDS)]
+    ids = [review.id for review in query.page(database, None, CARDS)]
     taken = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        listing.news(database, utc_now() - READ_AGAIN, ids)
+        query.news(database, utc_now() - READ_AGAIN, ids)
         taken.append(1000 * (time.perf_counter() - began))
     database.close()
     return statistics.median(taken)

@@ -1,6 +1,5 @@
 """Text as customers type it: cleaned, blank or not, folded for the search."""
 
-import re
 import unicodedata
 from itertools import groupby
 
@@ -77,3 +76,14 @@ def _decompose(text: str) -> str:
 
 
 _GREEK_ACCENTS = re.compile("([\u0370-\u03ff])[\u0300-\u036f]+")
+
+
+import re
+
+
+def masked(contact: str) -> str:
+    """Hide a contact but for its ends; how many characters are hidden is not told either."""
+    if len(contact) < 8:  # what is left would tell most of it
+        return "•••"
+    country = f"{contact[:2]} " if re.match(r"\+[0-9]", contact) else ""
+    return f"{country}••• ••• ••{contact[-2:]}"

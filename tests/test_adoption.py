@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import listing
 from checker import check
 from core.clock import utc_now
 from db.engine import Database, normalise_url, open_database
 from db.errors import CannotStart
 from models import Review
+from reviews import query
 from tests.databases import Postgres
 from tests.test_models import insert, new_url
 
@@ -89,7 +89,7 @@ def test_an_adopted_review_is_listed_once_by_every_way_of_listing(new_url: str) 
         connection.execute(sa.text("INSERT INTO reviews (id) VALUES (1), (2), (3)"))
     engine.dispose()
     database = open_database(new_url)
-    pages = listing.pages(database, size=1)
+    pages = query.pages(database, size=1)
     listed = [row.id for _ in range(5) for row in next(pages, [])]
     database.close()
     assert listed == [3, 2, 1]

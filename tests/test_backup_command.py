@@ -19,13 +19,13 @@ from alembic.config import Config
 from fastapi.testclient import TestClient
 
 import backup
-import listing
 from backup import back_up
 from checker import check
 from core.settings import Settings
 from db.engine import open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
 from main import create_app
+from reviews import query
 from simulator import Customer, Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient
@@ -155,7 +155,7 @@ def test_a_copy_of_an_older_program_is_brought_up_to_date(
     assert run(f"sqlite:///{file}", "restore", copy)[0] == 0
     with closing(open_database(f"sqlite:///{file}")) as database:
         assert schema_version(database.engine) == SCHEMA_VERSION
-        assert [review.product_name for review in listing.page(database, None, 10)] == 2 * ["older"]
+        assert [review.product_name for review in query.page(database, None, 10)] == 2 * ["older"]
 
 
 def test_an_earlier_programs_database_is_backed_up_and_put_back(run: Run, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-import csv_export
 from db.engine import Database
+from reviews import csv_export
 from simulator import Customer
 from tests.servers import ROOT
 from tests.test_filters import record

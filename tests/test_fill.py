@@ -5,12 +5,12 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-import reviews
 from checker import check
 from collector import Collector
 from db.engine import Database
 from models import Review
-from reviews import fill_search_text
+from reviews import repository
+from reviews.repository import fill_search_text
 from storage.end_cache import NoCache
 from tests.test_models import insert
 from tests.writer.conftest import TTL
@@ -36,7 +36,7 @@ def test_a_start_fills_in_what_is_missing(database: Database) -> None:
 def test_all_are_filled_however_many_there_are(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviews, "FILLED_AT_ONCE", 2)
+    monkeypatch.setattr(repository, "FILLED_AT_ONCE", 2)
     insert_unfilled(database, 5)
     workers = [threading.Thread(target=fill_search_text, args=(database,)) for _ in range(3)]
     for worker in workers:
@@ -54,7 +54,7 @@ def test_a_start_finds_out_by_an_index_that_nothing_is_missing(database: Databas
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         dialect = connection.dialect
         query = str(
-            reviews._UNFILLED.limit(1).compile(
+            repository._UNFILLED.limit(1).compile(
                 dialect=dialect, compile_kwargs={"literal_binds": True}
             )
         )

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
-import reviews
 from conversation.model import Message, Outcome, State, Turn
 from db.engine import Database
+from reviews import repository
 from storage import batch
 from tests.conftest import database_of
 from tests.test_reviews_api import NOON, ids
@@ -34,12 +34,12 @@ def record(
     answers = {"product": product, "name": name, "review": text}
     turn = Turn(4, conversation_id, 4, Outcome.FINISHED, State.START, answers, "")
     with database.write() as connection:
-        row = reviews.row_of(Message(conversation_id, contact, text), turn, at)
+        row = repository.row_of(Message(conversation_id, contact, text), turn, at)
         batch.write(connection, {"reviews": [row]})
-        number = reviews.find_confirmed(connection, conversation_id, None)
+        number = repository.find_confirmed(connection, conversation_id, None)
         assert number is not None
         if status is not None:
-            reviews.raise_status(
+            repository.raise_status(
                 connection,
                 number,
                 status,

@@ -14,12 +14,12 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-import listing
 from core.clock import utc_now
 from db.engine import Database, normalise_url, open_database
 from db.errors import CannotStart
 from db.schema import MIGRATIONS, SCHEMA_VERSION
 from models import Review
+from reviews.query import page
 from tests.databases import Postgres
 from tests.servers import ROOT
 
@@ -204,7 +204,7 @@ def test_a_read_keeps_nothing_and_a_failed_write_neither(database: Database) -> 
     row = review()
     with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
         connection.execute(sa.insert(Review), [row, row])
-    assert listing.page(database, None, 10) == []
+    assert page(database, None, 10) == []
 
 
 WRITE = """

@@ -12,12 +12,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
 
-import listing
 from core.clock import utc_now
 from core.text import fold, search_text
 from db.engine import Database, normalise_url, open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
 from models import Review
+from reviews import query
 from simulator import Customer
 from tests.servers import ROOT
 from tests.test_filters import found, record
@@ -193,8 +193,8 @@ def test_what_a_customer_said_is_found_in_part_and_not_across_its_borders(
     for none in ("Lamp BAna", "Lamp B Ana I", "Lamp B\nAna I", "b\x1fa", "b%a", "Ana ILamp", "B_A"):
         assert (none, found(client, q=none)) == (none, [])
     # Whoever asks without the API need not fold.
-    asked = listing.Filter(words="LAMP b")
-    assert [row.id for row in listing.page(database, None, 9, asked)] == [1]
+    asked = query.Filter(words="LAMP b")
+    assert [row.id for row in query.page(database, None, 9, asked)] == [1]
     for none in ("pending", "555", customer.contact, "SM", "Hi", "2026"):
         assert (none, found(client, q=none)) == (none, [])
 

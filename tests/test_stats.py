@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import listing
 from db.engine import Database, open_database
+from reviews import counts
 from simulator import Customer
 from tests.test_filters import MICROSECOND, record
 from tests.test_reviews_api import NOON, save
@@ -98,7 +98,7 @@ def test_any_word_that_an_adopted_review_has_as_status_is_counted(
 def test_the_most_reviewed_products_are_told_and_all_are_counted(
     client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "MOST_PRODUCTS", 3)
+    monkeypatch.setattr(counts, "MOST_PRODUCTS", 3)
     for number, product in enumerate("dcbaeaea"):
         record(database, product=product, at=NOON + timedelta(days=number))
     counted = stats(client)
@@ -117,9 +117,9 @@ def test_the_numbers_agree_with_each_other_while_reviews_arrive(
         record(arriving, product="Cup", status="read", at=MIDNIGHT)
 
     sa.event.listen(database.engine, "after_cursor_execute", record_another)
-    counted = listing.count(database)
+    counted = counts.count(database)
     sa.event.remove(database.engine, "after_cursor_execute", record_another)
     arriving.close()
-    assert listing.count(database).total >= counted.total + 2  # some came between the questions
+    assert counts.count(database).total >= counted.total + 2  # some came between the questions
     for numbers in (counted.by_product, counted.by_day, [*counted.by_status.items()]):
         assert sum(number for _, number in numbers) == counted.total

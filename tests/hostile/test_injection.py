@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import listing
 from checker import check
 from collector import Collector
+from reviews import counts
 from simulator import Customer, Simulator, message_form, photo_form, read_twiml
 from tests.captures import post_unsigned
 from tests.conftest import MakeClient, database_of, listed
@@ -198,7 +198,7 @@ def test_a_fault_of_ours_is_answered_without_a_word_of_it(
     def fail(*_: object) -> None:
         raise RuntimeError("secret words")
 
-    monkeypatch.setattr(listing, "count", fail)
+    monkeypatch.setattr(counts, "count", fail)
     monkeypatch.setattr(Collector, "reply_to", fail)
     form = b"From=%2B1555&Body=Hi"
     for answer in (fragile.get("/api/stats"), post_unsigned(fragile, "/webhook", form)):

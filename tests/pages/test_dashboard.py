@@ -9,10 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-import delivery
 import pages
 import whatsapp
+from core.text import masked
 from dashboard import CARDS
+from reviews import delivery
 from simulator import Customer, Simulator
 from tests.conftest import MakeClient, database_of
 from tests.pages.hostile_texts import HOSTILE
@@ -155,7 +156,7 @@ def test_numbers_are_masked_on_the_first_page(local: TestClient) -> None:
         record(database_of(local), contact=contact)
     text = local.get("/").text
     assert not [contact for contact in contacts if contact in text]
-    assert [delivery.masked(contact) for contact in contacts] == [
+    assert [masked(contact) for contact in contacts] == [
         "+1 ••• ••• ••90",
         "+4 ••• ••• ••78",
         "••• ••• ••18",

@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import funnel
 import pages
 from conversation.model import Message, Outcome, State, Turn
 from conversation.state_machine import replay
 from db.engine import Database, open_database
 from models import LoggedMessage
 from privacy import message_erasure
+from reviews import funnel
 from storage import batch, message_log
 from tests.conftest import database_of
 from tests.test_filters import record

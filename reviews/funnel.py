@@ -11,19 +11,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
-import listing
 from conversation.model import Outcome
 from core.clock import utc_now
 from db.engine import Database
-from listing import Filter
 from models import LoggedMessage, Review
+from reviews import counts
+from reviews.query import Filter
 
 DAYS = 30
+
 MOST_MESSAGES = 20_000
 """How many of the latest messages are looked at to see how far conversations came."""
+
 MOST_REVIEWS = 10_000
 """Of how many of the latest reviews the products are counted."""
+
 PRODUCTS = 6
+
 UNDER_WAY = timedelta(hours=1)
 """A customer who wrote within this time has not stopped yet."""
 
@@ -67,7 +71,7 @@ def read(database: Database, now: datetime | None = None) -> Figures:
     start = datetime.combine(first_day, time(), UTC)
     week, two_weeks = now - timedelta(days=7), now - timedelta(days=14)
     with database.snapshot() as connection:
-        days = dict(listing.count_by_day(connection, database, Filter(since=start)))
+        days = dict(counts.count_by_day(connection, database, Filter(since=start)))
         products_since = _not_before(connection, Review.created_at, start, MOST_REVIEWS)
         return Figures(
             total=_count(connection),
@@ -77,7 +81,7 @@ def read(database: Database, now: datetime | None = None) -> Figures:
                 (day, days.get(day.isoformat(), 0))
                 for day in (first_day + timedelta(days=n) for n in range(DAYS))
             ],
-            products=listing.count_by(
+            products=counts.count_by(
                 connection, Review.product_name, Filter(since=products_since), PRODUCTS
             ),
             products_since=products_since,

@@ -1,21 +1,14 @@
-"""What the reviews' routes answer: the items, written at once or streamed, and ETags."""
+"""Reviews and counts as JSON, in the form that /docs describes."""
 
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.engine import Row
 
-import csv_export
-import listing
-import reviews
 import whatsapp
-from listing import Cursor, Filter, Statistics
-from services import Services, in_time
+from reviews import counts, repository
+from reviews.counts import Statistics
 
 
 class ReviewItem(BaseModel):
@@ -32,7 +25,7 @@ class ReviewItem(BaseModel):
     product_review: str = Field(examples=["Amazing battery life."])
     status: str = Field(
         description="Delivery of the confirmation: "
-        + ", ".join([reviews.PENDING, *whatsapp.STATUSES])
+        + ", ".join([repository.PENDING, *whatsapp.STATUSES])
         + ".",
         examples=["delivered"],
     )
@@ -64,13 +57,14 @@ class Stats(BaseModel):
 
     total: int = Field(examples=[62])
     by_product: list[ProductCount] = Field(
-        description=f"The most reviewed first, {listing.MOST_PRODUCTS} at most."
+        description=f"The most reviewed first, {counts.MOST_PRODUCTS} at most."
     )
     by_day: list[DayCount] = Field(description="Days with reviews, the oldest first.")
     by_status: dict[str, int] = Field(examples=[{"delivered": 40, "read": 22}])
 
 
 _item = TypeAdapter(ReviewItem)
+
 _items = TypeAdapter(list[ReviewItem])
 
 
@@ -93,48 +87,3 @@ def write_stats(counted: Statistics) -> bytes:
         by_status=counted.by_status,
     )
     return stats.model_dump_json().encode()
-
-
-Pages = Iterator[Sequence[Row[Any]]]
-
-
-async def stream(
-    here: Services,
-    chosen: Filter,
-    after: Cursor | None,
-    media_type: str,
-    written: Callable[[Sequence[Row[Any]], Pages], Iterator[bytes]],
-) -> StreamingResponse:
-    """Send the whole list, as `as_array` or `as_csv` write it, page by page. Raises 503."""
-    pages = listing.pages(here.database, after, chosen=chosen)
-    # The first page is read before the status is sent: a database that is away is a 503.
-    first = await in_time(next, pages, ())
-    return StreamingResponse(written(first, pages), media_type=media_type, headers=_PRIVATE)
-
-
-def as_array(first: Sequence[Row[Any]], rest: Pages) -> Iterator[bytes]:
-    yield b"[" + write_reviews(first)[1:-1]
-    for rows in rest:
-        yield b"," + write_reviews(rows)[1:-1]
-    yield b"]"
-
-
-def as_csv(first: Sequence[Row[Any]], rest: Pages) -> Iterator[bytes]:
-    yield csv_export.header() + csv_export.lines(first)
-    for rows in rest:
-        yield csv_export.lines(rows)
-
-
-_PRIVATE = {"Cache-Control": "private, no-cache"}
-"""Customers' words are for no cache on the way; the reader's own asks before it uses its copy."""
-
-
-def answer(request: Request, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    """Send JSON, or 304 where the reader has it already (RFC 9110, 13.1.2)."""
-    headers = {**_PRIVATE, **(headers or {})}
-    seen = body + headers.get("Link", "").encode()
-    headers["ETag"] = f'"{hashlib.sha256(seen).hexdigest()[:32]}"'
-    known = request.headers.get("if-none-match", "")
-    if known == "*" or headers["ETag"] in re.findall('"[^"]*"', known):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)

@@ -1,10 +1,9 @@
 """What people are told of a customer's number, and of what became of a confirmation."""
 
-import re
 from dataclasses import dataclass
 
-import reviews
 import whatsapp
+from reviews import repository
 
 REASONS = {
     21610: "the customer has unsubscribed from our messages",
@@ -31,8 +30,9 @@ class Told:
 
 
 _SIGNS = ("sent", "delivered", "read")
+
 _WORDS = {
-    reviews.PENDING: "no news of the confirmation yet",
+    repository.PENDING: "no news of the confirmation yet",
     **dict.fromkeys(("accepted", "scheduled", "queued", "sending"), "confirmation on its way"),
     "sent": "confirmation sent",
     "delivered": "confirmation delivered",
@@ -52,11 +52,3 @@ def told(status: str, error_code: int | None) -> Told:
         reason = REASONS.get(error_code, "see Twilio's list of errors")
         words += f": {reason} (code {error_code})"
     return Told("failed", words)
-
-
-def masked(contact: str) -> str:
-    """Hide a contact but for its ends; how many characters are hidden is not told either."""
-    if len(contact) < 8:  # what is left would tell most of it
-        return "•••"
-    country = f"{contact[:2]} " if re.match(r"\+[0-9]", contact) else ""
-    return f"{country}••• ••• ••{contact[-2:]}"

@@ -22,10 +22,15 @@ COLUMNS = (
 # a cell: a new line, or a separator other than ours. Invisible characters and quotes before it help
 # nobody. https://owasp.org/www-community/attacks/CSV_Injection
 _SPACES = r" \f\v\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
 _MARKS = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+
 _UNSEEN = rf"""[{_SPACES}{_MARKS}"']*"""
+
 _FORMULA = re.compile(rf"{_UNSEEN}[=+\-@＝＋－＠\t\r]")
+
 _FORMULA_INSIDE = re.compile(rf"([\n\r\t;])(?={_UNSEEN}[=+\-@＝＋－＠])")
+
 _NUMBER = re.compile(r"\+[0-9]+")
 
 

@@ -1,0 +1,1 @@
+"""All SQL on reviews, and how they are shown."""

@@ -1,0 +1,59 @@
+"""What the reviews' routes answer: the items, written at once or streamed, and ETags."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy.engine import Row
+
+from reviews import csv_export, query
+from reviews.query import Cursor, Filter
+from reviews.schemas import write_reviews
+from services import Services, in_time
+
+Pages = Iterator[Sequence[Row[Any]]]
+
+
+async def stream(
+    here: Services,
+    chosen: Filter,
+    after: Cursor | None,
+    media_type: str,
+    written: Callable[[Sequence[Row[Any]], Pages], Iterator[bytes]],
+) -> StreamingResponse:
+    """Send the whole list, as `as_array` or `as_csv` write it, page by page. Raises 503."""
+    pages = query.pages(here.database, after, chosen=chosen)
+    # The first page is read before the status is sent: a database that is away is a 503.
+    first = await in_time(next, pages, ())
+    return StreamingResponse(written(first, pages), media_type=media_type, headers=_PRIVATE)
+
+
+def as_array(first: Sequence[Row[Any]], rest: Pages) -> Iterator[bytes]:
+    yield b"[" + write_reviews(first)[1:-1]
+    for rows in rest:
+        yield b"," + write_reviews(rows)[1:-1]
+    yield b"]"
+
+
+def as_csv(first: Sequence[Row[Any]], rest: Pages) -> Iterator[bytes]:
+    yield csv_export.header() + csv_export.lines(first)
+    for rows in rest:
+        yield csv_export.lines(rows)
+
+
+_PRIVATE = {"Cache-Control": "private, no-cache"}
+"""Customers' words are for no cache on the way; the reader's own asks before it uses its copy."""
+
+
+def answer(request: Request, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    """Send JSON, or 304 where the reader has it already (RFC 9110, 13.1.2)."""
+    headers = {**_PRIVATE, **(headers or {})}
+    seen = body + headers.get("Link", "").encode()
+    headers["ETag"] = f'"{hashlib.sha256(seen).hexdigest()[:32]}"'
+    known = request.headers.get("if-none-match", "")
+    if known == "*" or headers["ETag"] in re.findall('"[^"]*"', known):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
