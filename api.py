@@ -9,11 +9,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, Field
 from sqlalchemy.engine import Row
 
-import forgetting
 import whatsapp
 from access import require_owner
 from api_filters import Chosen, read_cursor, refuse_unknown
 from core.text import clean
+from privacy import erasure
 from reviews import counts, csv_export
 from reviews.query import Cursor, Filter, find, page
 from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
@@ -176,7 +176,7 @@ async def erase_review(here: Here, review_id: ReviewId) -> Response:
 
     The customer's other reviews stay, and so does what they may be writing just now.
     """
-    if not await in_time(forgetting.erase_review, here.database, review_id):
+    if not await in_time(erasure.erase_review, here.database, review_id):
         raise HTTPException(404, "There is no such review.")
     return Response(status_code=204)
 
@@ -202,9 +202,7 @@ async def forget_contact(
     contact = whatsapp.contact_of(contact)
     if not contact:
         raise HTTPException(422, "The contact is missing.")
-    forgotten = await in_time(
-        forgetting.forget_contact, here.database, contact, here.forgetting_key
-    )
+    forgotten = await in_time(erasure.forget_contact, here.database, contact, here.forgetting_key)
     if forgotten is None:
         raise HTTPException(404, "Nothing is known of this contact.")
     return Response(status_code=204)

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-import forgetting
 from access import require_owner
 from api import ReviewId
 from api_filters import Chosen, read_cursor
 from core.clock import utc_now
 from pages import PageRoute, home_from, page
+from privacy import erasure
 from reviews import funnel, query
 from reviews.query import EVERYTHING, Cursor
 from reviews.repository import PENDING
@@ -84,6 +84,6 @@ async def show_review(request: Request, here: Here, review_id: ReviewId) -> Resp
 @router.post("/reviews/{review_id}/erase")
 async def erase_review(request: Request, here: Here, review_id: ReviewId) -> Response:
     """Erase a review, as `DELETE /api/reviews/{review_id}` does, and go back to the list."""
-    if not await in_time(forgetting.erase_review, here.database, review_id):
+    if not await in_time(erasure.erase_review, here.database, review_id):
         raise HTTPException(404, "There is no such review (any more).")
     return RedirectResponse(f"{home_from(request)}?erased=1", 303)

@@ -24,7 +24,7 @@ from core.logs import logger
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from core.shutdown import Shutdown
 from db.engine import open_database
-from retention import Retention
+from privacy.retention import Retention
 from services import Services
 from storage.end_cache import open_cache
 from whatsapp import Twilio

@@ -55,11 +55,11 @@ python3 run.py help        show this list"""
 
 # These work with the settings of this installation, whatever they are.
 MODULES = {
-    "doctor": ["doctor"],
-    "check-data": ["checker"],
-    "forget": ["forgetting"],
-    "backup": ["backup", "backup"],
-    "restore": ["backup", "restore"],
+    "doctor": ["cli.doctor"],
+    "check-data": ["cli.check_data"],
+    "forget": ["cli.erase"],
+    "backup": ["cli.backup", "backup"],
+    "restore": ["cli.backup", "restore"],
 }
 
 # Seconds that a client may still take to read its answer after the server is told to stop. A client

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import httpx
 from twilio.request_validator import RequestValidator
 
-from witness import Witness
+from audit.client_history import Witness
 
 ACCOUNT_SID = "AC" + "0" * 32
 SENDER = "whatsapp:+14155238886"

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from audit.client_history import Witness
 from conversation.model import Message
 from conversation.state_machine import replay
 from core.paths import ROOT
@@ -25,7 +26,6 @@ from simulator import (
     message_form,
     texts_of,
 )
-from witness import Witness
 
 EXAMPLES = ROOT / "examples" / "reviews.jsonl"
 WORDS = ("product", "name", "review")

@@ -13,8 +13,8 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from audit.check import check
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
-from checker import check
 from db.engine import open_database
 from simulator import ACCOUNT_SID
 from tests.databases import Postgres, Valkey

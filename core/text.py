@@ -1,5 +1,6 @@
 """Text as customers type it: cleaned, blank or not, folded for the search."""
 
+import re
 import unicodedata
 from itertools import groupby
 
@@ -76,9 +77,6 @@ def _decompose(text: str) -> str:
 
 
 _GREEK_ACCENTS = re.compile("([\u0370-\u03ff])[\u0300-\u036f]+")
-
-
-import re
 
 
 def masked(contact: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from core.clock import utc_now
 from db.engine import Database, normalise_url, open_database
 from db.errors import CannotStart

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import backup
-from backup import Refused, back_up
-from checker import check
+from audit.check import check
+from cli import backup
+from cli.backup import Refused, back_up
 from db.engine import open_database
 from models import LoggedMessage
 from simulator import Customer, Simulator, message_form

@@ -18,9 +18,9 @@ from alembic import command
 from alembic.config import Config
 from fastapi.testclient import TestClient
 
-import backup
-from backup import back_up
-from checker import check
+from audit.check import check
+from cli import backup
+from cli.backup import back_up
 from core.settings import Settings
 from db.engine import open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version

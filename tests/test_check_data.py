@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-import checker
+from cli.check_data import main
 from db import integrity
 from db.engine import Database
 from db.schema import SCHEMA_VERSION
@@ -28,7 +28,7 @@ def run_sql(database: Database, *statements: str) -> None:
 
 
 def check_data(database_url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return run_command(checker.main, *options, DATABASE_URL=database_url)
+    return run_command(main, *options, DATABASE_URL=database_url)
 
 
 def test_the_command_says_whether_all_is_well(

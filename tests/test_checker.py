@@ -12,18 +12,18 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
+from audit.check import Findings, check
 from audit.cross_checks import GRACE
-from checker import Findings, check
 from collector import Collector
 from conversation.model import Message
 from conversation.state_machine import MAX_AHEAD
 from core.clock import utc_now
 from core.settings import Settings
 from db.engine import Database, open_database
-from forgetting import erase_review, forget_contact
 from main import create_app
 from models import LoggedMessage, Review
-from retention import Retention
+from privacy.erasure import erase_review, forget_contact
+from privacy.retention import Retention
 from simulator import Customer, Simulator, message_form
 from storage.end_cache import NoCache
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from checker import check
+from audit.check import check
 from conversation.wording import GREETING
 from db.engine import open_database
 from simulator import Customer, Simulator

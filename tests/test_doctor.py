@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import doctor
+from cli import doctor
+from cli.doctor import Finding
 from conversation.model import Message
 from conversation.state_machine import replay
 from core.clock import utc_now
 from core.settings import Settings
 from db.engine import normalise_url, open_database
 from db.schema import SCHEMA_VERSION
-from doctor import Finding
 from models import LoggedMessage
 from storage import batch
 from storage.message_log import row_of

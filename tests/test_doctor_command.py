@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-import doctor
+from cli import doctor
+from cli.doctor import Finding
 from core.settings import Settings
 from db.schema import SCHEMA_VERSION
-from doctor import Finding
 from tests.conftest import TOKEN, make_app
 from tests.servers import free_port, serve_here
 from tests.test_doctor import GONE, look, of

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from audit import conversation_checks
-from checker import check
+from audit.check import check
 from collector import Collector
 from conversation import state_machine
 from conversation.model import Answers, Message, Outcome, State

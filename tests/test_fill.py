@@ -5,7 +5,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from collector import Collector
 from db.engine import Database
 from models import Review

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-import forgetting
-from checker import check
+from audit.check import check
+from cli import erase
 from conversation.wording import GREETING
 from db.engine import open_database
 from simulator import Customer, Simulator
@@ -31,7 +31,7 @@ from tests.traces import (
 def forget(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the command with these settings in its environment."""
     # An empty value hides that of whoever runs the tests.
-    return run_command(forgetting.main, *arguments, **{"API_KEY": "", **settings})
+    return run_command(erase.main, *arguments, **{"API_KEY": "", **settings})
 
 
 def refusal(*arguments: str, **settings: str) -> str:

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from db.engine import open_database
 from db.errors import CannotStart
 from db.schema import schema_version

@@ -8,14 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from checker import check
+from audit.check import check
+from audit.client_history import Witness
 from db.engine import open_database
 from simulator import NotAnswered, Simulator, message_form
 from terminal import read_examples
 from tests.faults.aftermath import insist_on_exactly
 from tests.faults.load import ForgetfulTwilio, Review
 from tests.servers import Uvicorn, serve
-from witness import Witness
 
 CUSTOMERS_AT_ONCE = 20
 

@@ -13,12 +13,11 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-import backup
 import dashboard
-import doctor
 import live
 import login
 import models
+from cli import backup, doctor
 from conversation import state_machine
 from conversation.model import State
 from conversation.wording import APOLOGY, NOT_TEXT, TOO_LONG

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import backup
-from backup import Refused, back_up, restore
+from cli import backup
+from cli.backup import Refused, back_up, restore
 from tests.servers import ROOT
 from tests.test_backup import (
     POSIX_ONLY,

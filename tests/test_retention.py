@@ -18,7 +18,7 @@ from db.engine import Database, open_database
 from main import create_app
 from models import LoggedMessage, Review
 from privacy import message_erasure
-from retention import Retention
+from privacy.retention import Retention
 from simulator import message_form
 from storage import contact_state
 from tests.conftest import MakeClient, database_of, listed

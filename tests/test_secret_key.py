@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import doctor
 import login_cookie
+from cli import doctor
 from core.pseudonym import pseudonym
 from core.settings import MAKE_A_KEY, Settings
 from models import LoggedMessage

@@ -12,12 +12,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 import terminal
+from audit.client_history import Witness
 from simulator import NotAnswered, Simulator
 from terminal import demo, read_examples
 from tests.commands import run_command
 from tests.conftest import make_app
 from tests.servers import ROOT, serve_here
-from witness import Witness
 
 GOOD = {"product": "Lamp", "name": "Ana", "review": "Bright."}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import checker
-from backup import Refused, restore
+from cli import check_data
+from cli.backup import Refused, restore
 from conversation.wording import APOLOGY
 from core import logs
 from db.engine import normalise_url, open_database
@@ -94,7 +94,7 @@ def test_check_data_and_restore_name_row_and_column(sqlite_url: str, tmp_path: P
     with closing(open_database(sqlite_url)) as database:
         insert(database)
     run_sql(sqlite_url, f"UPDATE reviews SET user_name = {BROKEN}")
-    result = run_command(checker.main, DATABASE_URL=sqlite_url)
+    result = run_command(check_data.main, DATABASE_URL=sqlite_url)
     place = "table reviews, rowid 1, column user_name: no UTF-8"
     assert place in result.stdout.splitlines()
     assert WORDS not in result.stdout + result.stderr

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import checker
-from checker import check
+from audit.check import check
+from audit.client_history import Witness
+from cli.check_data import main
 from conversation.wording import APOLOGY, GOT_PRODUCT, GREETING
 from core.clock import utc_now
 from db.engine import Database
@@ -21,7 +22,6 @@ from privacy import message_erasure
 from simulator import Customer, Simulator, message_form
 from tests.commands import run_command
 from whatsapp import STATUSES
-from witness import Witness
 
 ANA = "+15559876543"
 
@@ -238,7 +238,7 @@ def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
 
 
 def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_command(checker.main, *arguments, DATABASE_URL=url)
+    return run_command(main, *arguments, DATABASE_URL=url)
 
 
 def test_the_command_compares_with_a_witness(

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from checker import check
+from audit.check import check
 from db.engine import Database
 from models import LoggedMessage
 from simulator import message_form, photo_form, read_twiml

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from checker import Findings, check
+from audit.check import Findings, check
+from audit.client_history import Witness
 from conversation.wording import APOLOGY
 from db.engine import open_database
 from models import Review as Recorded
 from simulator import TWILIO_SECONDS
 from tests.faults.load import Load, Review
-from witness import Witness
 
 KEPT_FOR = timedelta(hours=24)
 """What CONVERSATION_TTL_HOURS is where nobody sets it."""

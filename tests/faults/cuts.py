@@ -8,13 +8,13 @@ from contextlib import closing
 
 from fastapi.testclient import TestClient
 
+from audit.client_history import Witness
 from core.settings import Settings
 from main import create_app
 from simulator import Customer, Simulator, message_form, texts_of
 from tests.databases import Postgres
 from tests.faults.aftermath import insist_on_exactly
 from tests.faults.load import Review
-from witness import Witness
 
 COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 """As the driver sends it."""

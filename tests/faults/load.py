@@ -13,10 +13,10 @@ from urllib.parse import parse_qs
 
 import httpx
 
+from audit.client_history import Witness
 from conversation.wording import APOLOGY
 from simulator import TWILIO_SECONDS, Customer, Simulator, message_form, texts_of
 from tests.servers import Uvicorn, wait_until
-from witness import Witness
 
 CUSTOMERS = 8
 THINKING_SECONDS = 0.2

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from checker import check
+from audit.check import check
 from models import LoggedMessage, Review
 from simulator import ACCOUNT_SID, read_twiml
 from tests.captures import post_unsigned, sign

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from schemathesis import GenerationMode
 
-from checker import check
+from audit.check import check
 from simulator import Customer, Simulator
 from tests.conftest import MakeClient, database_of
 from tests.hostile.described import MODES, ask, operations

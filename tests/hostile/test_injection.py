@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from checker import check
+from audit.check import check
 from collector import Collector
 from reviews import counts
 from simulator import Customer, Simulator, message_form, photo_form, read_twiml

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from checker import check
+from audit.check import check
 from db.engine import open_database
 from models import Base
 from run import find_browser

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from checker import check
+from audit.check import check
 from simulator import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of, listed
 from tests.servers import ROOT

@@ -7,7 +7,7 @@ import sys
 import pytest
 from fastapi.testclient import TestClient
 
-from checker import check
+from audit.check import check
 from simulator import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of
 from tests.pages.hostile_texts import HOSTILE

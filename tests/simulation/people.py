@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from audit.client_history import Witness
 from collector import Collector
 from conversation.model import Message
 from conversation.wording import APOLOGY, GREETING
@@ -11,7 +12,6 @@ from tests.simulation.choices import Choices
 from tests.simulation.story import Story
 from tests.simulation.workers import TTL, NoAnswer, Worker
 from whatsapp import STATUSES, StatusUpdate
-from witness import Witness
 
 ATTEMPTS = 4
 """How often Twilio delivers a message before it gives up."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
+from audit.client_history import Witness
 from core.logs import logger
 from db.engine import Database, open_database
 from models import LoggedMessage, Review
@@ -24,7 +25,6 @@ from tests.simulation.people import Customer, Line
 from tests.simulation.story import Story
 from tests.simulation.virtual import Stuck, VirtualLoop, virtual_modules
 from tests.simulation.workers import TTL, Worker, make_cache
-from witness import Witness
 
 MOST_WORKERS = 3
 SKEWS = (

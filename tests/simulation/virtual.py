@@ -17,10 +17,10 @@ from unittest.mock import patch
 from sqlalchemy.util import await_only, greenlet_spawn
 
 import collector
-import forgetting
 import recorder
 import waiting_room
 from db import engine
+from privacy import erasure
 from storage import end_cache
 
 
@@ -231,5 +231,5 @@ def virtual_modules(loop: VirtualLoop, clock: Callable[[], Any]) -> Iterator[Non
             patched.enter_context(patch.object(module, "time", time))
         for module in (collector, engine, waiting_room):
             patched.enter_context(patch.object(module, "threading", threading))
-        patched.enter_context(patch.object(forgetting, "utc_now", clock))
+        patched.enter_context(patch.object(erasure, "utc_now", clock))
         yield

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy.util import greenlet_spawn
 
-import forgetting
 import webhooks
 from collector import Collector
 from conversation.model import Message
 from db.engine import Database
 from db.errors import OUTAGES
 from entry import OutcomeUnknown, Reply
+from privacy import erasure
 from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble
 from tests.simulation.story import Story
@@ -120,7 +120,7 @@ class Worker:
         """Erase a contact whole. Raises NoAnswer."""
         if self.process.is_dead:
             raise NoAnswer
-        action = (forgetting.forget_contact, self.database, contact, FORGETTING_KEY)
+        action = (erasure.forget_contact, self.database, contact, FORGETTING_KEY)
         await self._outcome(self._do(*action), *OUTAGES)
 
     async def _outcome(self, task: asyncio.Task[Any], *no_answer: type[Exception]) -> Any:

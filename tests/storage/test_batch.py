@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from collector import Collector
 from conversation.model import Message
 from db.engine import Database

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-import forgetting
 from collector import Collector
 from db.engine import Database, open_database
 from db.errors import OUTAGES
 from models import LoggedMessage, Review
+from privacy import erasure
 from storage import contact_state
 from storage.end_cache import NoCache
 from tests.servers import wait_until
@@ -79,8 +79,8 @@ def is_waiting_for_a_lock(database: Database) -> bool:
 
 
 ERASURES: dict[str, Callable[[Database], object]] = {
-    "a review": lambda database: forgetting.erase_review(database, 1),
-    "a contact": lambda database: forgetting.forget_contact(database, ANA, ""),
+    "a review": lambda database: erasure.erase_review(database, 1),
+    "a contact": lambda database: erasure.forget_contact(database, ANA, ""),
 }
 
 
@@ -94,7 +94,7 @@ def test_an_erasure_waits_for_whoever_writes_to_the_contact(worker: Worker, what
             contact_state.lock(connection, ANA)
             erased = pool.submit(ERASURES[what], owner)
             wait_until(lambda: is_waiting_for_a_lock(answering))
-            assert forgetting.forget_contact(worker(), BEN, "") is not None  # others don't wait
+            assert erasure.forget_contact(worker(), BEN, "") is not None  # others don't wait
             assert not erased.done()
         assert erased.result(timeout=10)
 
@@ -129,8 +129,8 @@ def test_erasing_a_review_and_its_customer_at_once_ends_for_both(worker: Worker)
             return action()
 
         with ThreadPoolExecutor(2) as owners:
-            one = owners.submit(erase, lambda id_=review: forgetting.erase_review(worker(), id_))  # type: ignore[misc]
-            other = owners.submit(erase, lambda: forgetting.forget_contact(worker(), ANA, ""))
+            one = owners.submit(erase, lambda id_=review: erasure.erase_review(worker(), id_))  # type: ignore[misc]
+            other = owners.submit(erase, lambda: erasure.forget_contact(worker(), ANA, ""))
             both.set()
             one.result(timeout=10)
             assert other.result(timeout=10) is not None

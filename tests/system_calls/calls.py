@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 
+from audit.client_history import Witness
 from conversation.wording import APOLOGY
 from simulator import NotAnswered, Simulator, message_form, new_sid, texts_of
 from terminal import read_examples
 from tests.faults.aftermath import insist_on_exactly
 from tests.servers import Uvicorn, ask, wait_until
-from witness import Witness
 
 CALLS = ("fdatasync", "pwrite64", "write", "ftruncate", "unlink")
 FAULTS = ("signal=SIGKILL", "error=EIO", "error=ENOSPC")

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from checker import check
+from audit.check import check
 from collector import Collector
 from conversation.model import Message
 from core.clock import utc_now

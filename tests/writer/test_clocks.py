@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from collector import Collector
 from conversation.wording import GREETING
 from db.engine import Database, open_database

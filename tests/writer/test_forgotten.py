@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from conversation.model import LogEnd
 from conversation.wording import APOLOGY, GREETING
 from core.pseudonym import pseudonym
 from db.engine import Database, open_database
 from db.errors import OUTAGES
 from entry import Reply
-from forgetting import forget_contact
 from models import LoggedMessage
+from privacy.erasure import forget_contact
 from storage import batch, contact_state
 from tests.traces import everything, traces
 from tests.writer.conftest import (

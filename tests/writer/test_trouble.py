@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from checker import check
+from audit.check import check
 from collector import Collector
 from conversation.model import LogEnd
 from conversation.wording import APOLOGY

@@ -3,31 +3,23 @@
 Safe to run while serving: it reads snapshots and writes nothing.
 """
 
-import argparse
-import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.exc import DataError
 
 from audit import conversation_checks, cross_checks
+from audit.client_history import Witness
 from audit.conversation_checks import ReviewFacts
-from core.logs import describe
-from core.settings import Settings, SettingsError
-from db import integrity, schema
-from db.engine import Database, name_of, open_database
-from db.errors import OUTAGES
-from db.schema import SCHEMA_VERSION
+from db.engine import Database
 from models import LoggedMessage, Review
 from storage import batch
 from whatsapp import STATUSES
-from witness import Witness
 
 CONVERSATIONS_AT_ONCE = 500
 
@@ -114,6 +106,7 @@ _MESSAGES = (
     .where(LoggedMessage.conversation_id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(LoggedMessage.conversation_id, LoggedMessage.position)
 )
+
 _REVIEWS = sa.select(
     Review.conversation_id,
     Review.id,
@@ -176,62 +169,3 @@ def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:
     ids = [*ids]
     for place in range(0, len(ids), CONVERSATIONS_AT_ONCE):
         yield ids[place : place + CONVERSATIONS_AT_ONCE]
-
-
-def read_options() -> tuple[bool, Witness | None]:
-    """Read the command line: whether to be strict, and a witness. Raises OSError or ValueError."""
-    parser = argparse.ArgumentParser(prog="run.py check-data", description=__doc__)
-    parser.add_argument(
-        "--witness", type=Path, metavar="FILE", help="what customers were told, by demo --witness"
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="check the pauses between messages against CONVERSATION_TTL_HOURS, too: only if that"
-        " setting never changed, and version 1 never kept conversations in memory",
-    )
-    options = parser.parse_args()
-    return options.strict, Witness.load(options.witness) if options.witness else None
-
-
-def main() -> None:
-    try:
-        is_strict, witness = read_options()
-    except (OSError, ValueError) as error:
-        sys.exit(f"The witness can't be read: {error}")
-    try:
-        settings = Settings.load()
-    except SettingsError as error:
-        sys.exit(str(error))
-    place = name_of(settings.database_url)
-    try:
-        database = open_database(settings.database_url)
-        if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
-            sys.exit(
-                f"{place} has schema {version!r}, this program checks {SCHEMA_VERSION}."
-                " Starting the service brings an older one up to date; for a newer one, install"
-                " the newer program."
-            )
-        kept_for = settings.conversation_ttl if is_strict else None
-        unsound = [*integrity.problems(database)]
-        for problem in unsound:  # now: of a damaged file the rest may not be readable
-            tell(problem)
-        findings = check(database, kept_for=kept_for, witness=witness)
-    except (SQLAlchemyError, ValueError, *OUTAGES) as error:
-        sys.exit(f"{place} can't be read: {describe(error)}")
-    for problem in findings.problems[:100]:
-        tell(problem)
-    problems = len(unsound) + len(findings.problems)
-    sys.stderr.write(
-        f"Checked {place}\nMessages: {findings.messages}, conversations: {findings.conversations},"
-        f" reviews: {findings.reviews}. Problems: {problems or 'none'}.\n"
-    )
-    sys.exit(1 if problems else 0)
-
-
-def tell(line: str) -> None:
-    print(line)  # noqa: T201 - this is what people run it for
-
-
-if __name__ == "__main__":
-    main()

@@ -32,8 +32,11 @@ from storage import message_log
 from storage.end_cache import RedisCache
 
 ENOUGH_BYTES = 200_000_000
+
 ASKING_SECONDS = 15.0
+
 CLOCK_TOLERANCE = timedelta(seconds=1)
+
 REFUSED = (
     "PUBLIC_URL must be what Twilio calls, to the letter, and TWILIO_AUTH_TOKEN what the service"
     " was started with; the proxy must hand on path and query as they come."

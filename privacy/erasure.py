@@ -3,25 +3,18 @@
 What stays of a message is its SID, so that Twilio's late repeat of it brings nothing back.
 """
 
-import sys
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from core.clock import utc_now
-from core.logs import describe, logger, masked
+from core.logs import logger, masked
 from core.pseudonym import FORGOTTEN, pseudonym
-from core.settings import Settings, SettingsError
-from db import schema
-from db.engine import Database, open_database
-from db.errors import OUTAGES, CannotStart
-from db.schema import SCHEMA_VERSION
+from db.engine import Database
 from models import LoggedMessage, Review
 from privacy import message_erasure
 from reviews.repository import erase, forget
 from storage import contact_state
-from whatsapp import contact_of
 
 
 def erase_review(database: Database, review_id: int) -> bool:
@@ -72,36 +65,3 @@ def forget_contact(database: Database, contact: str, key: str) -> Forgotten | No
         "contact forgotten contact=%s reviews=%d messages=%d", masked(contact), gone, messages
     )
     return Forgotten(gone, messages)
-
-
-def main() -> None:
-    contact = contact_of(sys.argv[1]) if len(sys.argv) == 2 else ""
-    if not contact or contact.startswith("-"):
-        sys.exit("Say whom to forget: python3 run.py forget +15551234567")
-    try:
-        settings = Settings.load()
-        database = open_database(settings.database_url)
-        if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
-            sys.exit(
-                f"Nothing is forgotten: the database has schema {version}, this program needs"
-                f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
-            )
-        forgotten = forget_contact(database, contact, settings.forgetting_keys[0])
-    except SettingsError as error:
-        sys.exit(str(error))
-    except (CannotStart, DBAPIError, *OUTAGES) as error:
-        sys.exit(f"That failed, so run it again: {describe(error)}")
-    if forgotten is None:
-        sys.exit(f"Nothing is known of {contact}.")
-    print(  # noqa: T201 - this is what people run it for
-        f"Forgotten: {_number_of(forgotten.reviews, 'review')}, the words of"
-        f" {_number_of(forgotten.messages, 'message')}, and the number itself."
-    )
-
-
-def _number_of(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from checker import check
+from audit.check import check
 from core.logs import describe
 from core.settings import Settings, SettingsError
 from db import integrity
