@@ -18,12 +18,12 @@ import live
 import login
 import webhooks
 from access import Access, origin_of, refuse_foreign_origin
-from collector import Collector
 from core import logs
 from core.logs import logger
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from core.shutdown import Shutdown
 from db.engine import open_database
+from ingest.writer import Collector
 from privacy.retention import Retention
 from services import Services
 from storage.end_cache import open_cache

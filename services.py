@@ -8,11 +8,11 @@ import anyio
 from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import DBAPIError
 
-from collector import Collector
 from core.logs import describe, logger
 from core.shutdown import Shutdown
 from db.engine import Database
 from db.errors import OUTAGES, CannotStart
+from ingest.writer import Collector
 from whatsapp import Twilio
 
 DATABASE_SECONDS = 5.0

@@ -12,7 +12,8 @@ from access import refuse_foreign_origin
 from core.clock import utc_now
 from core.logs import logger
 from db.engine import Database
-from entry import ClientGone, MessageSidTaken, OutcomeUnknown
+from ingest.idempotency import MessageSidTaken
+from ingest.pending import ClientGone, OutcomeUnknown
 from reviews import repository
 from services import in_time, services_of
 from whatsapp import StatusUpdate

@@ -18,24 +18,24 @@ import sqlalchemy as sa
 import uvloop
 from fastapi import Request
 
-import recorder
 from bench.report import save, table, tell
 from bench.subjects import POSTGRESQL, SQLITE, open_laboratory
 from bench.traffic import PUBLIC_URL, TOKEN, make_traffic
-from collector import Collector
 from conversation.model import Message
 from conversation.state_machine import take_turn
 from conversation.wording import GREETING
 from core import logs
 from core.clock import utc_now
 from db.engine import Database, open_database
-from entry import Reply
 from forms import parse, read_pairs
-from recorder import Recorder
+from ingest import group_commit
+from ingest.group_commit import Recorder
+from ingest.message_queue import WaitingRoom
+from ingest.pending import Reply
+from ingest.writer import Collector
 from signature import in_a_row, is_signed
 from simulator import ACCOUNT_SID
 from storage.end_cache import NoCache
-from waiting_room import WaitingRoom
 from whatsapp import Twilio
 
 BATCH = 64
@@ -197,7 +197,7 @@ def timed_calls(taken: dict[str, float]) -> Iterator[None]:
     """Note how long the turns themselves take, and the log's lines."""
     really: dict[str, Callable[..., Any]] = {
         "take_turn": take_turn,
-        "_log_taken": recorder._log_taken,
+        "_log_taken": group_commit._log_taken,
     }
     steps = {"take_turn": "take the turn", "_log_taken": "log a line"}
 
@@ -212,10 +212,10 @@ def timed_calls(taken: dict[str, float]) -> Iterator[None]:
         return call
 
     for name in really:
-        setattr(recorder, name, timing(name))
+        setattr(group_commit, name, timing(name))
     yield
     for name, function in really.items():
-        setattr(recorder, name, function)
+        setattr(group_commit, name, function)
 
 
 def main(*, quick: bool, into: Path) -> None:

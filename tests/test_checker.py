@@ -14,12 +14,12 @@ from sqlalchemy.exc import OperationalError
 
 from audit.check import Findings, check
 from audit.cross_checks import GRACE
-from collector import Collector
 from conversation.model import Message
 from conversation.state_machine import MAX_AHEAD
 from core.clock import utc_now
 from core.settings import Settings
 from db.engine import Database, open_database
+from ingest.writer import Collector
 from main import create_app
 from models import LoggedMessage, Review
 from privacy.erasure import erase_review, forget_contact

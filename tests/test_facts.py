@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from audit import conversation_checks
 from audit.check import check
-from collector import Collector
 from conversation import state_machine
 from conversation.model import Answers, Message, Outcome, State
 from conversation.wording import APOLOGY, GREETING, QUESTIONS
 from db.engine import Database
+from ingest.writer import Collector
 from models import LoggedMessage, Review
 from storage.end_cache import NoCache
 from tests.replaying import differences

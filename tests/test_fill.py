@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from audit.check import check
-from collector import Collector
 from db.engine import Database
+from ingest.writer import Collector
 from models import Review
 from reviews import repository
 from reviews.repository import fill_search_text

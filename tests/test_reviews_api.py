@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from collector import Collector
 from core.settings import Settings
 from db.engine import Database
+from ingest.writer import Collector
 from main import create_app
 from models import Review
 from simulator import Customer, Simulator

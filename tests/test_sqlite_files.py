@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from collector import Collector
 from db.engine import Database, open_database
 from db.errors import OUTAGES, Away
 from db.integrity import problems
+from ingest.message_queue import WaitingRoom
+from ingest.writer import Collector
 from models import Review
 from storage.end_cache import NoCache
 from tests.servers import wait_until
 from tests.test_models import insert, python, review
 from tests.writer.conftest import TTL
-from waiting_room import WaitingRoom
 
 SIDE_FILES = ["test.db-wal", "test.db-shm"]
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from collector import Collector
+from ingest.writer import Collector
 from reviews import counts
 from simulator import Customer, Simulator, message_form, photo_form, read_twiml
 from tests.captures import post_unsigned

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collector import Collector
+from ingest.writer import Collector
 from simulator import Customer, Simulator
 from tests.captures import FORM
 from tests.servers import ROOT, Uvicorn, serve, wait_until

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from audit.client_history import Witness
-from collector import Collector
 from conversation.model import Message
 from conversation.wording import APOLOGY, GREETING
+from ingest.writer import Collector
 from tests.simulation.choices import Choices
 from tests.simulation.story import Story
 from tests.simulation.workers import TTL, NoAnswer, Worker

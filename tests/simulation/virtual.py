@@ -16,10 +16,8 @@ from unittest.mock import patch
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
-import collector
-import recorder
-import waiting_room
 from db import engine
+from ingest import group_commit, message_queue, writer
 from privacy import erasure
 from storage import end_cache
 
@@ -227,9 +225,9 @@ def virtual_modules(loop: VirtualLoop, clock: Callable[[], Any]) -> Iterator[Non
     time = SimpleNamespace(sleep=sleep, monotonic=loop.time)
     threading = SimpleNamespace(Lock=Lock, Condition=Condition, Event=Event, Thread=Thread)
     with ExitStack() as patched:
-        for module in (collector, end_cache, recorder, waiting_room):
+        for module in (writer, end_cache, group_commit, message_queue):
             patched.enter_context(patch.object(module, "time", time))
-        for module in (collector, engine, waiting_room):
+        for module in (writer, engine, message_queue):
             patched.enter_context(patch.object(module, "threading", threading))
         patched.enter_context(patch.object(erasure, "utc_now", clock))
         yield

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy.util import greenlet_spawn
 
 import webhooks
-from collector import Collector
 from conversation.model import Message
 from db.engine import Database
 from db.errors import OUTAGES
-from entry import OutcomeUnknown, Reply
+from ingest.pending import OutcomeUnknown, Reply
+from ingest.writer import Collector
 from privacy import erasure
 from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble

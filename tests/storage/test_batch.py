@@ -6,9 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.check import check
-from collector import Collector
 from conversation.model import Message
 from db.engine import Database
+from ingest.writer import Collector
 from models import LoggedMessage, Review
 from storage import batch
 from storage.end_cache import NoCache

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from collector import Collector
 from db.engine import Database, open_database
 from db.errors import OUTAGES
+from ingest.writer import Collector
 from models import LoggedMessage, Review
 from privacy import erasure
 from storage import contact_state

@@ -11,15 +11,15 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from collector import Collector
 from conversation.model import LogEnd, State
 from db.engine import Database
+from ingest.message_queue import WaitingRoom
+from ingest.writer import Collector
 from storage import end_cache
 from storage.end_cache import EndCache, MemoryCache, RedisCache
 from tests.databases import Valkey
 from tests.servers import free_port, wait_until
 from tests.writer.conftest import ANA, BEN, THANKS, TTL, message, tell_in_turn
-from waiting_room import WaitingRoom
 
 KEY = f"reviews:end:{ANA}"
 END = LogEnd(

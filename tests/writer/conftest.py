@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from audit.check import check
-from collector import Collector
 from conversation.model import Message
 from core.clock import utc_now
 from db.engine import Database
-from entry import Entry, Reply
+from ingest.pending import Entry, Reply
+from ingest.writer import Collector
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, open_cache
 

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from audit.check import check
-from collector import Collector
 from conversation.wording import GREETING
 from db.engine import Database, open_database
+from ingest.writer import Collector
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, NoCache, open_cache
 from tests.databases import Valkey

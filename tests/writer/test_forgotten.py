@@ -14,7 +14,7 @@ from conversation.wording import APOLOGY, GREETING
 from core.pseudonym import pseudonym
 from db.engine import Database, open_database
 from db.errors import OUTAGES
-from entry import Reply
+from ingest.pending import Reply
 from models import LoggedMessage
 from privacy.erasure import forget_contact
 from storage import batch, contact_state

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from collector import Collector
 from conversation.wording import APOLOGY
 from db import engine
 from db.engine import Database, open_database
 from db.errors import Away
-from entry import ClientGone, OutcomeUnknown, Reply
+from ingest.message_queue import WaitingRoom
+from ingest.pending import ClientGone, OutcomeUnknown, Reply
+from ingest.writer import Collector
 from models import LoggedMessage
 from storage.end_cache import MemoryCache, NoCache
 from tests.databases import Postgres
@@ -30,7 +31,6 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import WaitingRoom
 
 
 class TestAnOutage:

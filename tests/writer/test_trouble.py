@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from audit.check import check
-from collector import Collector
 from conversation.model import LogEnd
 from conversation.wording import APOLOGY
 from core.clock import utc_now
 from db.engine import Database, open_database
-from entry import OutcomeUnknown, Reply
+from ingest.message_queue import WaitingRoom
+from ingest.pending import OutcomeUnknown, Reply
+from ingest.writer import Collector
 from models import LoggedMessage, Review
 from privacy import message_erasure
 from storage import batch, contact_state, message_log
@@ -38,7 +39,6 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import WaitingRoom
 
 
 class TestPoison:

@@ -11,7 +11,9 @@ from conversation.model import Message
 from conversation.wording import APOLOGY, GREETING
 from core.logs import logger
 from db.engine import Database
-from entry import MessageSidTaken, Reply
+from ingest.idempotency import MessageSidTaken
+from ingest.message_queue import WaitingRoom
+from ingest.pending import Reply
 from models import LoggedMessage
 from tests.writer.conftest import (
     BEN,
@@ -24,7 +26,6 @@ from tests.writer.conftest import (
     tell,
     tell_in_turn,
 )
-from waiting_room import WaitingRoom
 
 
 def test_four_messages_make_one_review(collector: Interrupted, database: Database) -> None:

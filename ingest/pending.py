@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from conversation.model import Message
-from core.logs import logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +21,6 @@ class Reply:
 
     text: str
     confirms: str | None = None
-
-
-class MessageSidTaken(Exception):
-    """Another contact's message has this SID: Twilio never does that."""
 
 
 class OutcomeUnknown(Exception):
@@ -79,11 +74,3 @@ def wake(deliveries: Iterable[Future[None]]) -> None:
     for delivery in deliveries:
         if not delivery.done():
             delivery.set_result(None)
-
-
-def insist_on_same(message: Message, contact: str, text: str) -> None:
-    """Compare a message with the one that came under its SID before. Raises MessageSidTaken."""
-    if message.contact != contact:
-        raise MessageSidTaken(message.sid)
-    if message.text != text:
-        logger.warning("a SID came again with another text, the first counts sid=%s", message.sid)

@@ -11,20 +11,13 @@ from core.logs import describe, logger, masked
 from core.pseudonym import pseudonym
 from db.engine import Database
 from db.errors import OUTAGES, Away
-from entry import (
-    Entry,
-    Fate,
-    MessageSidTaken,
-    OutcomeUnknown,
-    Reply,
-    WithdrawnMeanwhile,
-    insist_on_same,
-)
+from ingest.idempotency import MessageSidTaken, insist_on_same
+from ingest.message_queue import WaitingRoom
+from ingest.pending import Entry, Fate, OutcomeUnknown, Reply, WithdrawnMeanwhile
 from reviews import repository
 from storage import batch, contact_state, message_log
 from storage.batch import BatchFacts, LoggedReply, Value
 from storage.end_cache import EndCache
-from waiting_room import WaitingRoom
 
 Replies = dict[Entry, Reply | MessageSidTaken]
 

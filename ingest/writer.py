@@ -16,11 +16,11 @@ from core.clock import utc_now
 from core.logs import describe, logger
 from db.engine import Database
 from db.errors import OUTAGES, CannotStart
-from entry import ClientGone, OutcomeUnknown, Reply, wake
-from recorder import Recorder
+from ingest.group_commit import Recorder
+from ingest.message_queue import WaitingRoom
+from ingest.pending import ClientGone, OutcomeUnknown, Reply, wake
 from reviews import repository
 from storage.end_cache import EndCache
-from waiting_room import WaitingRoom
 
 
 class Collector:

@@ -10,16 +10,8 @@ from contextlib import suppress
 from conversation.model import Message
 from conversation.wording import APOLOGY
 from core.logs import logger
-from entry import (
-    Entry,
-    Fate,
-    MessageSidTaken,
-    OutcomeUnknown,
-    Reply,
-    WithdrawnMeanwhile,
-    insist_on_same,
-    wake,
-)
+from ingest.idempotency import MessageSidTaken, insist_on_same
+from ingest.pending import Entry, Fate, OutcomeUnknown, Reply, WithdrawnMeanwhile, wake
 
 
 class WaitingRoom:
