@@ -5,21 +5,19 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 from sqlalchemy.engine import Row
 
 import whatsapp
-from access import require_owner
-from api_filters import Chosen, read_cursor, refuse_unknown
 from core.text import clean
 from privacy import erasure
 from reviews import counts, csv_export
 from reviews.query import Cursor, Filter, find, page
 from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
-from services import Here, Services, in_time
-from storage import message_log
+from web.dependencies import Here, Services, in_time
+from web.filters import Chosen, read_cursor, refuse_unknown
 from web.responses import answer, as_array, as_csv, stream
+from web.security.auth import require_owner
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},
@@ -28,21 +26,23 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter()
+
 owners = APIRouter(
     dependencies=[Depends(require_owner), Depends(refuse_unknown)], responses=_REFUSALS
 )
 """The routes that need the key."""
-
 
 _ETAG = {
     "description": "Send it as `If-None-Match`, and get 304 while nothing has changed (RFC 9110)."
     " The whole list, streamed, has none.",
     "schema": {"type": "string"},
 }
+
 _LINK = {
     "description": 'With `limit`: the next page, `<…>; rel="next"` (RFC 8288).',
     "schema": {"type": "string"},
 }
+
 _WITH_ETAG: dict[int | str, dict[str, Any]] = {
     200: {"headers": {"ETag": _ETAG}},
     304: {"description": "Nothing has changed since the `ETag` that `If-None-Match` names."},
@@ -141,9 +141,11 @@ ReviewId = Annotated[
     BeforeValidator(_digits),
     Path(description="The review's `id`."),
 ]
+
 _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such review (any more)."}
 }
+
 _FOREIGN: dict[int | str, dict[str, Any]] = {
     403: {"description": "A foreign Origin: another site's page asked for it."}
 }
@@ -206,39 +208,3 @@ async def forget_contact(
     if forgotten is None:
         raise HTTPException(404, "Nothing is known of this contact.")
     return Response(status_code=204)
-
-
-class Health(BaseModel):
-    status: str = Field(examples=["alive"])
-
-
-@router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", tags=["Health"], summary="Alive?", response_model=Health)
-async def healthz() -> dict[str, str]:
-    """Say that the process serves."""
-    return {"status": "alive"}
-
-
-@router.head("/readyz", include_in_schema=False)
-@router.get(
-    "/readyz",
-    tags=["Health"],
-    summary="Able to record?",
-    response_model=Health,
-    responses={503: {"model": Health, "description": "Not now; /healthz may be green."}},
-)
-async def readyz(here: Here) -> Response:
-    """Say whether a message that comes now would be recorded."""
-    try:
-        ready = await in_time(_is_ready, here)
-    except HTTPException:
-        ready = False
-    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
-
-
-def _is_ready(here: Services) -> bool:
-    if not here.collector.is_able():
-        return False
-    with here.database.write() as connection:
-        message_log.prove_writable(connection)
-    return True

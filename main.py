@@ -12,12 +12,6 @@ from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 import api
-import api_docs
-import dashboard
-import live
-import login
-import webhooks
-from access import Access, origin_of, refuse_foreign_origin
 from core import logs
 from core.logs import logger
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
@@ -25,8 +19,12 @@ from core.shutdown import Shutdown
 from db.engine import open_database
 from ingest.writer import Collector
 from privacy.retention import Retention
-from services import Services
 from storage.end_cache import open_cache
+from web import api_docs, webhooks
+from web.dependencies import Services
+from web.pages import dashboard, live_feed, login
+from web.security.access import Access
+from web.security.csrf import origin_of, refuse_foreign_origin
 from whatsapp import Twilio
 
 
@@ -101,7 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api_docs.router)
     app.include_router(login.router)
     app.include_router(dashboard.router)
-    app.include_router(live.router)
+    app.include_router(live_feed.router)
     if settings.is_local:
         # Here, so that what serves in production has no HTTP client, nor what plays Twilio.
         import phone

@@ -16,15 +16,15 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-import pages
-from access import require_this_machine
 from conversation.model import State
 from conversation.wording import APOLOGY
 from core.settings import Settings
 from db.engine import name_of
 from phone_records import read_records
-from services import in_time, services_of
 from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml
+from web.dependencies import in_time, services_of
+from web.pages import rendering
+from web.security.local_only import require_this_machine
 from whatsapp import STATUS_CALLBACK, WEBHOOK
 
 router = APIRouter(
@@ -40,7 +40,7 @@ _threads = CapacityLimiter(8)
 @router.get("")
 async def show_phone(request: Request) -> HTMLResponse:
     settings: Settings = request.app.state.settings
-    page = pages.page(
+    page = rendering.page(
         request,
         "phone.html",
         store=settings.conversation_store,
@@ -48,7 +48,7 @@ async def show_phone(request: Request) -> HTMLResponse:
         is_checked=bool(services_of(request).twilio.auth_tokens),
         states=[state.value for state in State],
     )
-    page.headers.update(pages.HEADERS)
+    page.headers.update(rendering.HEADERS)
     return page
 
 

@@ -11,8 +11,8 @@ from conversation.model import Message
 from core.logs import logger
 from core.pseudonym import FORGOTTEN
 from core.text import clean, is_blank
-from forms import read_pairs
 from signature import in_a_row, is_signed
+from web.form_body import read_pairs
 
 WEBHOOK = "/webhook"
 

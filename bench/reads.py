@@ -29,11 +29,11 @@ from bench.subjects import (
 from bench.traffic import API_KEY
 from core.clock import utc_now
 from core.text import search_text
-from dashboard import CARDS
 from db.engine import open_database
-from live import READ_AGAIN
 from reviews import query
 from terminal import read_examples
+from web.pages.dashboard import CARDS
+from web.pages.live_feed import READ_AGAIN
 
 SIZES = (1_000, 100_000, 1_000_000)
 MOST_FOR_TUTORIAL = 100_000

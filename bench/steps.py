@@ -27,7 +27,6 @@ from conversation.wording import GREETING
 from core import logs
 from core.clock import utc_now
 from db.engine import Database, open_database
-from forms import parse, read_pairs
 from ingest import group_commit
 from ingest.group_commit import Recorder
 from ingest.message_queue import WaitingRoom
@@ -36,6 +35,7 @@ from ingest.writer import Collector
 from signature import in_a_row, is_signed
 from simulator import ACCOUNT_SID
 from storage.end_cache import NoCache
+from web.form_body import parse, read_pairs
 from whatsapp import Twilio
 
 BATCH = 64

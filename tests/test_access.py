@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 from starlette.routing import Route
 
 import main
-from access import origin_of
 from models import LoggedMessage
 from simulator import message_form
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
 from tests.test_filters import record
+from web.security.csrf import origin_of
 
 KEY = "k" * 16
 FORM = message_form("+15551234567", "Hi")

@@ -10,9 +10,9 @@ from twilio.request_validator import RequestValidator
 from twilio.twiml.messaging_response import MessagingResponse
 
 from core.text import clean
-from forms import parse
 from signature import in_a_row, is_signed
 from tests.conftest import PUBLIC_URL, TOKEN
+from web.form_body import parse
 from whatsapp import Twilio
 
 PIECES = st.sampled_from([b"a", b"=", b"&", b"+", b"%", b"%2", b"%20", b"%C3%A9", b"%FF", b";"])

@@ -13,9 +13,6 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-import dashboard
-import live
-import login
 import models
 from cli import backup, doctor
 from conversation import state_machine
@@ -25,6 +22,7 @@ from core.settings import Settings, SettingsError
 from simulator import Customer
 from tests.conftest import MakeClient
 from tests.servers import ROOT, free_port
+from web.pages import dashboard, live_feed, login
 
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))
@@ -282,7 +280,7 @@ def test_the_table_of_pages_is_that_of_the_app() -> None:
     named = [row[0] for row in table(section("Endpoints"), "page")[1:]]
     routes = [
         route
-        for router in (dashboard.router, login.router, live.router)
+        for router in (dashboard.router, login.router, live_feed.router)
         for route in router.routes
         if isinstance(route, APIRoute)
     ]

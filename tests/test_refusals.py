@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
-from forms import MOST_BYTES
 from simulator import ACCOUNT_SID, Customer, Simulator, message_form, read_twiml
 from tests.captures import FORM, TEXT, logged, post, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient, listed
+from web.form_body import MOST_BYTES
 
 PATHS = ["/webhook", "/twilio-status-callback"]
 ANOTHER_ACCOUNT = "AC" + "f" * 32

@@ -7,7 +7,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import login_cookie
 from cli import doctor
 from core.pseudonym import pseudonym
 from core.settings import MAKE_A_KEY, Settings
@@ -16,6 +15,7 @@ from simulator import Simulator, message_form, photo_form
 from tests.conftest import KEY, PRODUCTION, PUBLIC_URL, TOKEN, MakeClient, database_of
 from tests.test_doctor import of
 from tests.traces import ANA, BEN, SILENCE, WORDS, everything, insist_on_order
+from web.security import session_cookie
 
 API_KEY = KEY["X-API-Key"]
 NEW, OLD = "n" * 32, "o" * 32
@@ -114,7 +114,7 @@ def test_a_key_that_is_listed_no_more_recognises_nobody(installation: MakeClient
 
 
 def opens(client: TestClient, cookie: str) -> bool:
-    headers = {"X-API-Key": "", "Cookie": f"{login_cookie.NAME}={cookie}"}
+    headers = {"X-API-Key": "", "Cookie": f"{session_cookie.NAME}={cookie}"}
     return client.get("/api/reviews", headers=headers).status_code == 200
 
 
@@ -146,14 +146,14 @@ def test_the_api_key_seals_no_login_where_there_is_a_secret_key(installation: Ma
     cookie = log_in(without)
     assert opens(without, cookie)
     assert not opens(installation(secret_key=NEW), cookie)
-    assert not opens(installation(secret_key=NEW), login_cookie.make("", API_KEY))
+    assert not opens(installation(secret_key=NEW), session_cookie.make("", API_KEY))
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_api_key_of_before_that_is_listed_makes_no_login(installation: MakeClient) -> None:
     leaked = "o" * 16
     client = installation(secret_key=f"{NEW},{leaked}")
-    assert not opens(client, login_cookie.make(leaked, leaked))
+    assert not opens(client, session_cookie.make(leaked, leaked))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Row
 from reviews import csv_export, query
 from reviews.query import Cursor, Filter
 from reviews.schemas import write_reviews
-from services import Services, in_time
+from web.dependencies import Services, in_time
 
 Pages = Iterator[Sequence[Row[Any]]]
 

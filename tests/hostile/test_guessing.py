@@ -8,10 +8,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from access import Guesses
 from tests.captures import TEXT, post
 from tests.conftest import MakeClient, make_app
 from tests.servers import serve_here
+from web.security.rate_limit import Guesses
 
 KEY = "k" * 16
 RIGHT, WRONG = {"X-API-Key": KEY}, {"X-API-Key": "x" * 16}

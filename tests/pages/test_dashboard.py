@@ -9,16 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-import pages
 import whatsapp
 from core.text import masked
-from dashboard import CARDS
 from reviews import delivery
 from simulator import Customer, Simulator
 from tests.conftest import MakeClient, database_of
 from tests.pages.hostile_texts import HOSTILE
 from tests.test_filters import record
 from tests.test_reviews_api import NOON
+from web.pages import rendering
+from web.pages.dashboard import CARDS
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -203,7 +203,7 @@ def test_every_page_keeps_to_a_policy_without_inline_scripts_and_styles(
     key = {"X-API-Key": "k" * 16}
     for path in ("/", "/reviews/1", "/reviews/99", "/?since=x", "/login", "/?q=zzz"):
         answer = production.get(path, headers=key)
-        assert answer.headers["content-security-policy"] == POLICY == pages.POLICY
+        assert answer.headers["content-security-policy"] == POLICY == rendering.POLICY
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"

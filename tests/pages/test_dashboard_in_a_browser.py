@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from core.clock import utc_now
-from dashboard import CARDS
 from db.engine import open_database
 from simulator import Customer, Simulator
 from tests.conftest import PRODUCTION, make_app
@@ -20,6 +19,7 @@ from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE
 from tests.servers import serve_here
 from tests.test_filters import record
+from web.pages.dashboard import CARDS
 
 MARK = "document.documentElement.dataset.mark"
 """What a reload would take away."""

@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-import pages
 from conversation.model import Message, Outcome, State, Turn
 from conversation.state_machine import replay
 from db.engine import Database, open_database
@@ -19,6 +18,7 @@ from storage import batch, message_log
 from tests.conftest import database_of
 from tests.test_filters import record
 from tests.test_reviews_api import NOON
+from web.pages import rendering
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -72,7 +72,7 @@ def test_the_time_to_finish_is_the_median(database: Database) -> None:
     for minutes in (1, 2, 30):
         converse(database, *WHOLE, at=NOON - DAY, pause=minutes * MINUTE)
     assert funnel.read(database, NOON).conversations.median_seconds == 6 * 60
-    assert [pages.duration(seconds) for seconds in (0.4, 59, 360, 3600, 9000)] == [
+    assert [rendering.duration(seconds) for seconds in (0.4, 59, 360, 3600, 9000)] == [
         *("0 s", "59 s", "6 min", "1 h 0 min", "2 h 30 min")
     ]
 

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
-import live
 from core.clock import utc_now
 from models import Review
 from reviews import query as reviews_query
@@ -26,6 +25,7 @@ from tests.conftest import MakeClient, database_of, make_app
 from tests.servers import serve, wait_until
 from tests.test_filters import record
 from tests.test_shutdown import handled
+from web.pages import live_feed
 
 __all__ = ["handled"]
 
@@ -33,7 +33,7 @@ __all__ = ["handled"]
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a stream end after its first reading."""
-    monkeypatch.setattr(live, "STREAM_SECONDS", 0.0)
+    monkeypatch.setattr(live_feed, "STREAM_SECONDS", 0.0)
 
 
 def events(client: TestClient, query: str = "") -> list[tuple[str, dict[str, Any]]]:
@@ -113,8 +113,8 @@ def test_what_cannot_be_is_refused(client: TestClient, query: str) -> None:
 def test_a_stream_tells_each_version_once_and_what_was_committed_late(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "STREAM_SECONDS", 0.3)
-    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(live_feed, "STREAM_SECONDS", 0.3)
+    monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     first = record(database_of(client), at=ago(1))
     late = changing(reviews_query.news, 2, lambda: record(database_of(client), at=ago(20)))
     monkeypatch.setattr(reviews_query, "news", late)
@@ -124,10 +124,10 @@ def test_a_stream_tells_each_version_once_and_what_was_committed_late(
 def test_a_stream_that_stood_still_tells_what_came_meanwhile(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "STREAM_SECONDS", 0.01)
-    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(live_feed, "STREAM_SECONDS", 0.01)
+    monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     moments = iter([ago(60), utc_now()])
-    monkeypatch.setattr(live, "utc_now", lambda: next(moments))
+    monkeypatch.setattr(live_feed, "utc_now", lambda: next(moments))
     meanwhile = changing(reviews_query.news, 2, lambda: record(database_of(client), at=ago(45)))
     monkeypatch.setattr(reviews_query, "news", meanwhile)
     assert told(client) == [1]
@@ -148,8 +148,8 @@ def test_after_more_than_can_be_told_the_page_is_to_load_its_list_anew(client: T
 def test_what_is_erased_is_told_of_the_reviews_that_are_shown(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "STREAM_SECONDS", 0.3)
-    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(live_feed, "STREAM_SECONDS", 0.3)
+    monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     first, second = (record(database_of(client), at=ago(5000)) for _ in range(2))
     assert client.delete(f"/api/reviews/{second}").status_code == 204
     assert events(client, f"shown={first},{second}") == [("gone", {"id": second}), ("end", {})]
@@ -197,8 +197,8 @@ def test_a_database_that_goes_away_ends_the_stream_with_a_word(
     def away() -> None:
         raise OperationalError("SELECT", None, OSError("gone"))
 
-    monkeypatch.setattr(live, "STREAM_SECONDS", 5.0)
-    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(live_feed, "STREAM_SECONDS", 5.0)
+    monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     monkeypatch.setattr(reviews_query, "news", changing(reviews_query.news, 2, away))
     assert events(client) == [("away", {})]
 
@@ -217,8 +217,8 @@ def test_without_the_key_nothing_is_told(production: TestClient) -> None:
 def test_a_stream_ends_whatever_handles_the_signal_that_ends_the_server(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "STREAM_SECONDS", 3600.0)
-    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(live_feed, "STREAM_SECONDS", 3600.0)
+    monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     told_to_stop = changing(reviews_query.news, 2, lambda: signal.raise_signal(signal.SIGTERM))
     monkeypatch.setattr(reviews_query, "news", told_to_stop)
     app = make_app(database_url=sqlite_url)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-import login_cookie
-from access import Guesses
 from tests.conftest import PRODUCTION, PUBLIC_URL, TOKEN, MakeClient
 from tests.test_access import come_from
+from web.security import session_cookie
+from web.security.rate_limit import Guesses
 
 KEY = "k" * 16
 SECRET = PRODUCTION["secret_key"]
@@ -21,7 +21,7 @@ def log_in(client: TestClient, key: str = KEY, onward: str = "./") -> Any:
 
 
 def cookie_header(value: str) -> dict[str, str]:
-    return {"Cookie": f"{login_cookie.NAME}={value}"}
+    return {"Cookie": f"{session_cookie.NAME}={value}"}
 
 
 @pytest.fixture
@@ -96,13 +96,13 @@ def test_the_cookie_keeps_to_the_prefix_of_the_public_address(
 
 
 def forged() -> dict[str, str]:
-    real = login_cookie.make(SECRET, KEY)
+    real = session_cookie.make(SECRET, KEY)
     until, seal = real.split(".")
     return {
         "later": f"{int(until) + 1}.{seal}",
-        "another key": login_cookie.make("x" * 32, KEY),
-        "the key in place of the secret": login_cookie.make(KEY, KEY),
-        "another key was shown": login_cookie.make(SECRET, "x" * 16),
+        "another key": session_cookie.make("x" * 32, KEY),
+        "the key in place of the secret": session_cookie.make(KEY, KEY),
+        "another key was shown": session_cookie.make(SECRET, "x" * 16),
         "no seal": f"{until}.",
         "no time": f".{seal}",
         "short": real[:-1],
@@ -115,17 +115,17 @@ def forged() -> dict[str, str]:
 
 @pytest.mark.parametrize("how", list(forged()))
 def test_a_forged_cookie_opens_nothing(secure: TestClient, how: str) -> None:
-    headers = {b"Cookie": f"{login_cookie.NAME}={forged()[how]}".encode()}
+    headers = {b"Cookie": f"{session_cookie.NAME}={forged()[how]}".encode()}
     assert secure.get("/api/reviews", headers=headers).status_code == 401
     assert secure.get("/", headers=headers, follow_redirects=False).status_code == 303
 
 
 def test_a_cookie_expires(secure: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    cookie = cookie_header(login_cookie.make(SECRET, KEY))
+    cookie = cookie_header(session_cookie.make(SECRET, KEY))
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + login_cookie.SECONDS - 2)
+    monkeypatch.setattr(time, "time", lambda: now + session_cookie.SECONDS - 2)
     assert secure.get("/api/reviews", headers=cookie).status_code == 200
-    monkeypatch.setattr(time, "time", lambda: now + login_cookie.SECONDS)
+    monkeypatch.setattr(time, "time", lambda: now + session_cookie.SECONDS)
     assert secure.get("/api/reviews", headers=cookie).status_code == 401
 
 
@@ -144,7 +144,7 @@ def test_who_guesses_is_told_to_wait(secure: TestClient) -> None:
     answer = log_in(guesser)
     assert answer.status_code == 429
     assert f"Try again in {answer.headers['retry-after']} seconds." in answer.text
-    valid = cookie_header(login_cookie.make(SECRET, KEY))
+    valid = cookie_header(session_cookie.make(SECRET, KEY))
     assert guesser.get("/api/reviews", headers=valid).status_code == 200
 
 

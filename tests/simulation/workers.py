@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy.util import greenlet_spawn
 
-import webhooks
 from conversation.model import Message
 from db.engine import Database
 from db.errors import OUTAGES
@@ -18,6 +17,7 @@ from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble
 from tests.simulation.story import Story
 from tests.simulation.virtual import Process
+from web import webhooks
 from whatsapp import StatusUpdate
 
 TTL = timedelta(hours=1)

@@ -7,12 +7,14 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from access import require_owner_when_local
 from core.paths import ROOT
+from web.security.auth import require_owner_when_local
 
 # Relative addresses: the pages also work below a proxy's prefix.
 ICON = "static/icon.svg"
+
 SWAGGER = "static/vendor/swagger-ui-5.35.0"
+
 REDOC = "static/vendor/redoc-2.5.4"
 
 POLICY = {
@@ -37,7 +39,8 @@ class Files(StaticFiles):
         return response
 
 
-static_files = Files(directory=ROOT / "static")
+static_files = Files(directory=ROOT / "web" / "static")
+
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner_when_local)])
 
 

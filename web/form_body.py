@@ -6,8 +6,11 @@ from urllib.parse import unquote
 from fastapi import HTTPException, Request
 
 KIND = "application/x-www-form-urlencoded"
+
 MOST_BYTES = 128 * 1024
+
 MOST_FIELDS = 100
+
 BODY_SECONDS = 5.0
 
 

@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-import login_cookie
-from access import access_of, is_right
-from forms import read_pairs
-from pages import PageRoute, page
-from services import Here, Services
+from web.dependencies import Here, Services
+from web.form_body import read_pairs
+from web.pages.rendering import PageRoute, page
+from web.security import session_cookie
+from web.security.access import access_of
+from web.security.auth import is_right
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -52,9 +53,9 @@ async def log_in(request: Request, here: Here) -> Response:
         return page(request, "login.html", 401, onward=onward, trouble="That is not the key.")
     response = RedirectResponse(onward, 303)
     response.set_cookie(
-        login_cookie.NAME,
-        login_cookie.make(access.cookie_keys[0], access.api_key),
-        max_age=login_cookie.SECONDS,
+        session_cookie.NAME,
+        session_cookie.make(access.cookie_keys[0], access.api_key),
+        max_age=session_cookie.SECONDS,
         path=_cookie_path(here),
         secure=not access.is_local,
         httponly=True,
@@ -67,7 +68,7 @@ async def log_in(request: Request, here: Here) -> Response:
 async def log_out(here: Here) -> Response:
     """Take the cookie back from this browser."""
     response = RedirectResponse("login", 303)
-    response.delete_cookie(login_cookie.NAME, path=_cookie_path(here))
+    response.delete_cookie(session_cookie.NAME, path=_cookie_path(here))
     return response
 
 

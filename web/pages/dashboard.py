@@ -6,17 +6,17 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from access import require_owner
 from api import ReviewId
-from api_filters import Chosen, read_cursor
 from core.clock import utc_now
-from pages import PageRoute, home_from, page
 from privacy import erasure
 from reviews import funnel, query
 from reviews.query import EVERYTHING, Cursor
 from reviews.repository import PENDING
-from services import Here, in_time
 from storage import message_log
+from web.dependencies import Here, in_time
+from web.filters import Chosen, read_cursor
+from web.pages.rendering import PageRoute, home_from, page
+from web.security.auth import require_owner
 from whatsapp import STATUSES
 
 router = APIRouter(

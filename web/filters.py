@@ -52,6 +52,7 @@ def read_cursor(text: str, chosen: Filter) -> Cursor:
 
 
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without_nul)] | None
+
 Time = Annotated[datetime | None, BeforeValidator(_read_time)]
 
 
@@ -103,6 +104,7 @@ async def _filter(
 Chosen = Annotated[Filter, Depends(_filter)]
 
 _FILTERS = frozenset({"product", "status", "contact", "q", "since", "until"})
+
 _KNOWN = {
     "/api/reviews": _FILTERS | {"limit", "cursor"},
     "/api/reviews.csv": _FILTERS,

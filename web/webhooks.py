@@ -8,14 +8,14 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 import whatsapp
-from access import refuse_foreign_origin
 from core.clock import utc_now
 from core.logs import logger
 from db.engine import Database
 from ingest.idempotency import MessageSidTaken
 from ingest.pending import ClientGone, OutcomeUnknown
 from reviews import repository
-from services import in_time, services_of
+from web.dependencies import in_time, services_of
+from web.security.csrf import refuse_foreign_origin
 from whatsapp import StatusUpdate
 
 

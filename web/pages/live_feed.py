@@ -14,21 +14,24 @@ import anyio
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
-from access import require_owner
-from api_filters import Chosen, Time
 from core.clock import utc_now
 from core.shutdown import Shutdown
-from pages import HEADERS, write
 from reviews import query
 from reviews.query import MOST_NEWS, News
-from services import Here, in_time
+from web.dependencies import Here, in_time
+from web.filters import Chosen, Time
+from web.pages.rendering import HEADERS, write
+from web.security.auth import require_owner
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
 
 READ_AGAIN = timedelta(seconds=30)
 """Longer than a transaction may live: what was committed late is read by then."""
+
 MOST_CAUGHT_UP = timedelta(minutes=5)
+
 EVERY_SECONDS = 1.0
+
 STREAM_SECONDS = 20.0
 """After this a stream ends by itself, and the page opens the next one."""
 

@@ -11,16 +11,19 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
-from access import access_of, has_logged_in, is_at_the_machine
 from core.paths import ROOT
 from core.text import masked
 from reviews import delivery
+from web.security.access import access_of
+from web.security.auth import has_logged_in
+from web.security.local_only import is_at_the_machine
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
+
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -28,9 +31,8 @@ HEADERS = {
     "Cache-Control": "no-store",  # or the back button shows reviews after the logout
 }
 
-
 _templates = Environment(
-    loader=FileSystemLoader(ROOT / "templates"),
+    loader=FileSystemLoader(ROOT / "web" / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -1,0 +1,45 @@
+"""Health: alive, and able to record."""
+
+from fastapi import HTTPException, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from api import router
+from storage import message_log
+from web.dependencies import Here, Services, in_time
+
+
+class Health(BaseModel):
+    status: str = Field(examples=["alive"])
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", tags=["Health"], summary="Alive?", response_model=Health)
+async def healthz() -> dict[str, str]:
+    """Say that the process serves."""
+    return {"status": "alive"}
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    tags=["Health"],
+    summary="Able to record?",
+    response_model=Health,
+    responses={503: {"model": Health, "description": "Not now; /healthz may be green."}},
+)
+async def readyz(here: Here) -> Response:
+    """Say whether a message that comes now would be recorded."""
+    try:
+        ready = await in_time(_is_ready, here)
+    except HTTPException:
+        ready = False
+    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+
+def _is_ready(here: Services) -> bool:
+    if not here.collector.is_able():
+        return False
+    with here.database.write() as connection:
+        message_log.prove_writable(connection)
+    return True

@@ -1,0 +1,42 @@
+"""What is for this machine alone."""
+
+import re
+
+from fastapi import HTTPException, Request
+
+from web.security.access import Access, access_of
+
+
+async def require_this_machine(request: Request) -> None:
+    """Hide what is for who sits at a developer's machine, key or no key. Raises 404."""
+    if not is_at_the_machine(access_of(request), request):
+        raise HTTPException(404)
+
+
+def is_at_the_machine(access: Access, request: Request) -> bool:
+    """Say whether a developer asks who sits at the machine of a local installation."""
+    return access.is_local and _is_this_machine(request)
+
+
+def _is_this_machine(request: Request) -> bool:
+    """Say whether a browser or program on this machine asks, rather than a tunnel or another site.
+
+    A tunnel such as ngrok connects from loopback too; its headers and its Host give it away. A
+    page that had its own name resolved to 127.0.0.1 (DNS rebinding) still sends that name as Host.
+    """
+    if any(name.startswith(_PROXIES) for name in request.headers):
+        return False
+    peer = request.client.host if request.client else ""
+    host = request.headers.get("host", "")
+    if peer == "testclient":  # Starlette's, which no socket can claim to be
+        return host == "testserver" or is_local_name(host)
+    return peer in {"127.0.0.1", "::1"} and is_local_name(host)
+
+
+_PROXIES = ("x-forwarded", "forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-")
+"""How the names of headers begin that proxies and tunnels add."""
+
+
+def is_local_name(host: str) -> bool:
+    name = re.sub(":[0-9]*$", "", host).strip("[]").lower()
+    return name in {"localhost", "127.0.0.1", "::1"}

@@ -1,0 +1,76 @@
+"""Rate limit for wrong keys."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from fastapi import Request
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""Where all of IPv4 is seen from behind a NAT64 (RFC 6052)."""
+
+
+class Guesses:
+    """How many wrong keys came from where lately: of too many, the next are not even looked at.
+
+    An address has GUESSES to waste, and gets one back every SECONDS_EACH. From where the right key
+    has come within OWNER_SECONDS nobody is turned away: a guesser beside the owner locks nobody
+    out. See docs/decisions/0017-a-guesser-is-slowed-down-by-address.md.
+    """
+
+    GUESSES = 10
+    SECONDS_EACH = 6.0
+    OWNER_SECONDS = 24 * 3600.0
+    MOST_ADDRESSES = 10_000
+    """Of guessers and of owners; whoever was seen longest ago is forgotten first."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._all_back_at: OrderedDict[str, float] = OrderedDict()
+        self._right_until: OrderedDict[str, float] = OrderedDict()
+
+    def seconds_to_wait(self, address: str) -> int:
+        """Say how long no key from there is looked at; 0: the next one is."""
+        if not address or self._left(self._right_until, address):
+            return 0
+        left = self._left(self._all_back_at, address) - (self.GUESSES - 1) * self.SECONDS_EACH
+        return max(0, math.ceil(left))
+
+    def note_wrong(self, address: str) -> None:
+        left = self._left(self._all_back_at, address) + self.SECONDS_EACH
+        self._keep(self._all_back_at, address, min(left, self.GUESSES * self.SECONDS_EACH))
+
+    def note_right(self, address: str) -> None:
+        self._keep(self._right_until, address, self.OWNER_SECONDS)
+
+    def _left(self, times: OrderedDict[str, float], address: str) -> float:
+        return max(0.0, times.get(address, 0.0) - self._clock())
+
+    def _keep(self, times: OrderedDict[str, float], address: str, seconds: float) -> None:
+        times[address] = self._clock() + seconds
+        times.move_to_end(address)
+        if len(times) > self.MOST_ADDRESSES:
+            times.popitem(last=False)
+
+
+def address_of(request: Request) -> str:
+    """Tell where a request comes from: an IPv4 address, or the network of an IPv6 one.
+
+    Behind a proxy on this machine uvicorn takes it from X-Forwarded-For. "" is nobody in
+    particular: a proxy that does not tell.
+    """
+    peer = request.client.host if request.client else ""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer[:50]  # whatever a proxy makes of it
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_loopback:
+        return ""
+    if address in _NAT64:
+        return str(IPv4Address(int(address) & 0xFFFFFFFF))
+    # Who has one IPv6 address has 2**64 of them.
+    return address.exploded[:19]
