@@ -102,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(live_feed.router)
     if settings.is_local:
         # Here, so that what serves in production has no HTTP client, nor what plays Twilio.
-        import phone
+        from simulator import phone
 
         app.state.settings = settings
         app.include_router(phone.router)

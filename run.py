@@ -103,7 +103,7 @@ def main(arguments: "list[str]") -> int:
     if word in ("chat", "demo"):
         set_up(RUNTIME)
         chosen = os.environ.get("ENVIRONMENT") or "local"
-        return hand_over("command", "terminal", word, *rest, ENVIRONMENT=chosen)
+        return hand_over("command", "cli.play", word, *rest, ENVIRONMENT=chosen)
     if word in MODULES:
         set_up(RUNTIME)
         return hand_over("command", *MODULES[word], *rest)

@@ -20,7 +20,7 @@ from bench.subjects import (
     open_laboratory,
 )
 from bench.traffic import MESSAGES_PER_REVIEW, TOKEN, Tally, Traffic, Void, signed_request
-from simulator import message_form
+from simulator.fake_twilio import message_form
 
 CROWD_PER_SECOND = 1_000
 """New contacts, who greet us once each."""

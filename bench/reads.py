@@ -31,7 +31,7 @@ from core.clock import utc_now
 from core.text import search_text
 from db.engine import open_database
 from reviews import query
-from terminal import read_examples
+from simulator.demo import read_examples
 from web.pages.dashboard import CARDS
 from web.pages.live_feed import READ_AGAIN
 

@@ -33,7 +33,7 @@ from ingest.message_queue import WaitingRoom
 from ingest.pending import Reply
 from ingest.writer import Collector
 from signature import in_a_row, is_signed
-from simulator import ACCOUNT_SID
+from simulator.fake_twilio import ACCOUNT_SID
 from storage.end_cache import NoCache
 from web.form_body import parse, read_pairs
 from whatsapp import Twilio

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from audit.check import check
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
 from db.engine import open_database
-from simulator import ACCOUNT_SID
+from simulator.fake_twilio import ACCOUNT_SID
 from tests.databases import Postgres, Valkey
 from tests.servers import Uvicorn, wait_until
 

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 from twilio.request_validator import RequestValidator
 
 from bench.client import Load
-from simulator import message_form, texts_of
-from terminal import read_examples
+from simulator.customer import texts_of
+from simulator.demo import read_examples
+from simulator.fake_twilio import message_form
 
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - made up
 PUBLIC_URL = "https://reviews.example.com"

@@ -27,7 +27,7 @@ from db.engine import Database, name_of, open_database
 from db.errors import OUTAGES, CannotStart
 from db.schema import SCHEMA_VERSION
 from models import LoggedMessage
-from simulator import ACCOUNT_SID, Simulator, new_sid
+from simulator.fake_twilio import ACCOUNT_SID, Simulator, new_sid
 from storage import message_log
 from storage.end_cache import RedisCache
 

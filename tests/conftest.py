@@ -17,7 +17,8 @@ from fastapi.testclient import TestClient
 
 from core.settings import Settings
 from db.engine import Database, open_database
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.databases import Postgres, Valkey, migrated
 from tests.pages import browser
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 import main
 from models import LoggedMessage
-from simulator import message_form
+from simulator.fake_twilio import message_form
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
 from tests.test_filters import record
 from web.security.csrf import origin_of

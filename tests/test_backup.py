@@ -18,7 +18,8 @@ from cli import backup
 from cli.backup import Refused, back_up
 from db.engine import open_database
 from models import LoggedMessage
-from simulator import Customer, Simulator, message_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
 from tests.conftest import MakeClient
 from tests.servers import wait_until
 

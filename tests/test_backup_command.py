@@ -26,7 +26,8 @@ from db.engine import open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
 from main import create_app
 from reviews import query
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient
 from tests.databases import Postgres

@@ -14,7 +14,8 @@ from cli.check_data import main
 from db import integrity
 from db.engine import Database
 from db.schema import SCHEMA_VERSION
-from simulator import Customer, Simulator, message_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
 from tests.commands import run_command
 from tests.conftest import make_app
 from tests.servers import ROOT

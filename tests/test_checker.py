@@ -24,7 +24,8 @@ from main import create_app
 from models import LoggedMessage, Review
 from privacy.erasure import erase_review, forget_contact
 from privacy.retention import Retention
-from simulator import Customer, Simulator, message_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
 from storage.end_cache import NoCache
 
 ANA, BO = "+15559876543", "+15558765432"

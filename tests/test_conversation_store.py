@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from audit.check import check
 from conversation.wording import GREETING
 from db.engine import open_database
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from storage.end_cache import RedisCache
 from tests.conftest import listed, make_app
 from tests.databases import Valkey

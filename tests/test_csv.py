@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from db.engine import Database
 from reviews import csv_export
-from simulator import Customer
+from simulator.customer import Customer
 from tests.servers import ROOT
 from tests.test_filters import record
 from tests.test_reviews_api import NOON, save

@@ -12,7 +12,8 @@ from core.clock import utc_now
 from core.text import search_text
 from db.engine import Database
 from models import Review
-from simulator import Answer, Simulator, message_form, new_sid, read_twiml
+from simulator.fake_twilio import Simulator, message_form, new_sid
+from simulator.twiml_reader import Answer, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.databases import Valkey
 from tests.test_access import come_from

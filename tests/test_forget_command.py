@@ -11,7 +11,8 @@ from audit.check import check
 from cli import erase
 from conversation.wording import GREETING
 from db.engine import open_database
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient, database_of, listed
 from tests.servers import serve

@@ -19,7 +19,7 @@ from core.clock import utc_now
 from core.pseudonym import pseudonym
 from core.text import search_text
 from models import LoggedMessage, Review
-from simulator import Simulator, message_form
+from simulator.fake_twilio import Simulator, message_form
 from tests.conftest import MakeClient, database_of, listed
 from tests.databases import Valkey
 from tests.traces import (

@@ -20,7 +20,8 @@ from core.logs import logger
 from core.settings import Settings
 from db.engine import Database
 from models import LoggedMessage, Review
-from simulator import Customer, Simulator, message_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
 from tests.conftest import PUBLIC_URL, TOKEN
 from tests.servers import Uvicorn, serve
 

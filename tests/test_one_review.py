@@ -6,7 +6,8 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from db.engine import Database
-from simulator import Customer, new_sid
+from simulator.customer import Customer
+from simulator.fake_twilio import new_sid
 from tests.conftest import MakeClient, database_of, listed
 from tests.test_access import come_from
 from tests.test_filters import MICROSECOND, record

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from main import app
-from simulator import message_form
+from simulator.fake_twilio import message_form
 from tests.conftest import MakeClient, database_of
 from tests.test_filters import record
 

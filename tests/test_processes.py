@@ -11,8 +11,9 @@ import pytest
 from audit.check import check
 from audit.client_history import Witness
 from db.engine import open_database
-from simulator import NotAnswered, Simulator, message_form
-from terminal import read_examples
+from simulator.demo import read_examples
+from simulator.fake_twilio import Simulator, message_form
+from simulator.twiml_reader import NotAnswered
 from tests.faults.aftermath import insist_on_exactly
 from tests.faults.load import ForgetfulTwilio, Review
 from tests.servers import Uvicorn, serve

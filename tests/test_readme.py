@@ -19,7 +19,7 @@ from conversation import state_machine
 from conversation.model import State
 from conversation.wording import APOLOGY, NOT_TEXT, TOO_LONG
 from core.settings import Settings, SettingsError
-from simulator import Customer
+from simulator.customer import Customer
 from tests.conftest import MakeClient
 from tests.servers import ROOT, free_port
 from web.pages import dashboard, live_feed, login

@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
-from simulator import ACCOUNT_SID, Customer, Simulator, message_form, read_twiml
+from simulator.customer import Customer
+from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form
+from simulator.twiml_reader import read_twiml
 from tests.captures import FORM, TEXT, logged, post, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient, listed
 from web.form_body import MOST_BYTES

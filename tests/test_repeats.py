@@ -9,7 +9,9 @@ from fastapi.testclient import TestClient
 from core.logs import logger
 from core.settings import Settings
 from main import create_app
-from simulator import Answer, Customer, Simulator, message_form, new_sid, read_twiml
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form, new_sid
+from simulator.twiml_reader import Answer, read_twiml
 from tests.captures import logged
 from tests.conftest import MakeClient, listed
 

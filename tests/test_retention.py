@@ -19,7 +19,7 @@ from main import create_app
 from models import LoggedMessage, Review
 from privacy import message_erasure
 from privacy.retention import Retention
-from simulator import message_form
+from simulator.fake_twilio import message_form
 from storage import contact_state
 from tests.conftest import MakeClient, database_of, listed
 from tests.servers import wait_until

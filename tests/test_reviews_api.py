@@ -17,7 +17,8 @@ from db.engine import Database
 from ingest.writer import Collector
 from main import create_app
 from models import Review
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
 from tests.databases import Postgres
 from tests.servers import wait_until

@@ -18,7 +18,7 @@ from db.engine import Database, normalise_url, open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
 from models import Review
 from reviews import query
-from simulator import Customer
+from simulator.customer import Customer
 from tests.servers import ROOT
 from tests.test_filters import found, record
 from tests.test_models import new_url

@@ -11,7 +11,7 @@ from cli import doctor
 from core.pseudonym import pseudonym
 from core.settings import MAKE_A_KEY, Settings
 from models import LoggedMessage
-from simulator import Simulator, message_form, photo_form
+from simulator.fake_twilio import Simulator, message_form, photo_form
 from tests.conftest import KEY, PRODUCTION, PUBLIC_URL, TOKEN, MakeClient, database_of
 from tests.test_doctor import of
 from tests.traces import ANA, BEN, SILENCE, WORDS, everything, insist_on_order

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from simulator import ACCOUNT_SID, Customer, Simulator, message_form, new_sid
+from simulator.customer import Customer
+from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form, new_sid
 from tests.captures import post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN
 from tests.servers import serve, wait_until

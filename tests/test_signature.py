@@ -8,7 +8,7 @@ import pytest
 from fastapi import HTTPException, Request
 from fastapi.testclient import TestClient
 
-from simulator import message_form
+from simulator.fake_twilio import message_form
 from tests.captures import FORM, TEXT, logged, post, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
 from whatsapp import Twilio

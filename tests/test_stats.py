@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from db.engine import Database, open_database
 from reviews import counts
-from simulator import Customer
+from simulator.customer import Customer
 from tests.test_filters import MICROSECOND, record
 from tests.test_reviews_api import NOON, save
 

@@ -8,7 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from simulator import ACCOUNT_SID, Customer, Simulator, message_form, new_sid, read_twiml
+from simulator.customer import Customer
+from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form, new_sid
+from simulator.twiml_reader import read_twiml
 from tests.captures import DELIVERED, READ, SENT, UNDELIVERED, post, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient, listed
 

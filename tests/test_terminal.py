@@ -11,10 +11,12 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-import terminal
 from audit.client_history import Witness
-from simulator import NotAnswered, Simulator
-from terminal import demo, read_examples
+from cli.play import main
+from simulator import demo as simulator_demo
+from simulator.demo import demo, read_examples
+from simulator.fake_twilio import Simulator
+from simulator.twiml_reader import NotAnswered
 from tests.commands import run_command
 from tests.conftest import make_app
 from tests.servers import ROOT, serve_here
@@ -31,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def run(server: str, *words: str) -> tuple[int, str, str]:
     """Run a command against the server; return its exit code and what it said."""
-    ran = run_command(terminal.main, *words, "--url", server)
+    ran = run_command(main, *words, "--url", server)
     return ran.returncode, ran.stdout, ran.stderr
 
 
@@ -78,7 +80,7 @@ def test_a_line_separator_within_a_review_ends_no_line(tmp_path: Path) -> None:
 def test_a_file_without_reviews_is_said_in_a_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "reviews"
     file.write_text(text)
-    ran = run_command(terminal.main, "demo", "--reviews", str(file))
+    ran = run_command(main, "demo", "--reviews", str(file))
     assert (ran.returncode, ran.stderr) == (1, f"{file} can't be read: it has no reviews\n")
 
 
@@ -119,7 +121,7 @@ def test_where_one_gets_no_answer_the_others_do_not_begin(
         time.sleep(0.01)
         raise NotAnswered("none")
 
-    monkeypatch.setattr(terminal, "play", play)
+    monkeypatch.setattr(simulator_demo, "play", play)
     with pytest.raises(NotAnswered):
         demo(Simulator(local), [GOOD] * 1000, customers=1)
     assert len(began) < 1000

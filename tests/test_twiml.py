@@ -8,7 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from twilio.twiml.messaging_response import MessagingResponse
 
-from simulator import Customer, Simulator, message_form, read_twiml
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
+from simulator.twiml_reader import read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient
 from whatsapp import Twilio
 

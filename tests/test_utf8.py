@@ -13,7 +13,8 @@ from conversation.wording import APOLOGY
 from core import logs
 from db.engine import normalise_url, open_database
 from db.errors import CannotStart
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.commands import run_command
 from tests.conftest import MakeClient
 from tests.migration_support import ANA, BO, Version1

@@ -7,7 +7,9 @@ from fastapi.testclient import TestClient
 
 from conversation.model import State
 from core.text import clean
-from simulator import Customer, Simulator, message_form, read_twiml
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
+from simulator.twiml_reader import read_twiml
 from tests.captures import (
     BUTTON,
     LOCATION,

@@ -19,7 +19,8 @@ from core.clock import utc_now
 from db.engine import Database
 from models import LoggedMessage, Review
 from privacy import message_erasure
-from simulator import Customer, Simulator, message_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
 from tests.commands import run_command
 from whatsapp import STATUSES
 

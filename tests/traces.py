@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from audit.check import check
 from db.engine import Database
 from models import LoggedMessage
-from simulator import message_form, photo_form, read_twiml
+from simulator.fake_twilio import message_form, photo_form
+from simulator.twiml_reader import read_twiml
 from tests.conftest import database_of
 
 ANA, BEN = "+15559876543", "US.13491208655302741918"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from terminal import read_examples
+from simulator.demo import read_examples
 from tests.campaign import add_publish, insist_on_known, publish
 from tests.databases import Postgres, Valkey, migrated
 from tests.faults import cuts, databases, load, workers

@@ -13,7 +13,7 @@ from audit.client_history import Witness
 from conversation.wording import APOLOGY
 from db.engine import open_database
 from models import Review as Recorded
-from simulator import TWILIO_SECONDS
+from simulator.fake_twilio import TWILIO_SECONDS
 from tests.faults.load import Load, Review
 
 KEPT_FOR = timedelta(hours=24)

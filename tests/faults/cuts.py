@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from audit.client_history import Witness
 from core.settings import Settings
 from main import create_app
-from simulator import Customer, Simulator, message_form, texts_of
+from simulator.customer import Customer, texts_of
+from simulator.fake_twilio import Simulator, message_form
 from tests.databases import Postgres
 from tests.faults.aftermath import insist_on_exactly
 from tests.faults.load import Review

@@ -15,7 +15,8 @@ import httpx
 
 from audit.client_history import Witness
 from conversation.wording import APOLOGY
-from simulator import TWILIO_SECONDS, Customer, Simulator, message_form, texts_of
+from simulator.customer import Customer, texts_of
+from simulator.fake_twilio import TWILIO_SECONDS, Simulator, message_form
 from tests.servers import Uvicorn, wait_until
 
 CUSTOMERS = 8

@@ -1,6 +1,6 @@
 """Connections to PostgreSQL, cut amid anything: each message is a step once."""
 
-from terminal import read_examples
+from simulator.demo import read_examples
 from tests.databases import Postgres
 from tests.faults.cuts import cut_conversations
 

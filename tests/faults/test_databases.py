@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from terminal import read_examples
+from simulator.demo import read_examples
 from tests.databases import Postgres, Valkey
 from tests.faults.databases import end_sessions, freeze_postgres, kill_postgres, lose_valkey
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from terminal import read_examples
+from simulator.demo import read_examples
 from tests.databases import Postgres
 from tests.faults.workers import freeze_a_holder, kill_workers, restart_in_turn, share_a_file
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from audit.check import check
 from models import LoggedMessage, Review
-from simulator import ACCOUNT_SID, read_twiml
+from simulator.fake_twilio import ACCOUNT_SID
+from simulator.twiml_reader import read_twiml
 from tests.captures import post_unsigned, sign
 from tests.conftest import KEY, PUBLIC_URL, database_of
 

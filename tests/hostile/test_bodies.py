@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from simulator import ACCOUNT_SID, message_form, new_sid
+from simulator.fake_twilio import ACCOUNT_SID, message_form, new_sid
 from tests.conftest import PRODUCTION, MakeClient
 from tests.hostile.bodies import STATUS, Siege, send_batch
 

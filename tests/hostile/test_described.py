@@ -6,7 +6,8 @@ import pytest
 from schemathesis import GenerationMode
 
 from audit.check import check
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.conftest import MakeClient, database_of
 from tests.hostile.described import MODES, ask, operations
 

@@ -13,7 +13,9 @@ from fastapi.testclient import TestClient
 from audit.check import check
 from ingest.writer import Collector
 from reviews import counts
-from simulator import Customer, Simulator, message_form, photo_form, read_twiml
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form, photo_form
+from simulator.twiml_reader import read_twiml
 from tests.captures import post_unsigned
 from tests.conftest import MakeClient, database_of, listed
 from tests.test_architecture import ALLOWED, imports_of

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from conversation.model import Message
 from signature import in_a_row
-from simulator import message_form
+from simulator.fake_twilio import message_form
 from tests.captures import FORM, SENT, logged, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN
 from whatsapp import Twilio

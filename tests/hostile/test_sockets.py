@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from ingest.writer import Collector
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.captures import FORM
 from tests.servers import ROOT, Uvicorn, serve, wait_until
 

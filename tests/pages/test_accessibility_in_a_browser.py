@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from db.engine import open_database
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.conftest import make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.phone_page import press, ready, write

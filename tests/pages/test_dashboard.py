@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 import whatsapp
 from core.text import masked
 from reviews import delivery
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.conftest import MakeClient, database_of
 from tests.pages.hostile_texts import HOSTILE
 from tests.test_filters import record

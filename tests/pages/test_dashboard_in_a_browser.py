@@ -13,7 +13,8 @@ import pytest
 
 from core.clock import utc_now
 from db.engine import open_database
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.conftest import PRODUCTION, make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.hostile_texts import HOSTILE

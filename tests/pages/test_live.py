@@ -20,7 +20,8 @@ from sqlalchemy.exc import OperationalError
 from core.clock import utc_now
 from models import Review
 from reviews import query as reviews_query
-from simulator import Customer, Simulator
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator
 from tests.conftest import MakeClient, database_of, make_app
 from tests.servers import serve, wait_until
 from tests.test_filters import record

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from simulator import new_sid
+from simulator.fake_twilio import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of, listed
 from tests.servers import ROOT
 

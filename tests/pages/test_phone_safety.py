@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from simulator import new_sid
+from simulator.fake_twilio import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of
 from tests.pages.hostile_texts import HOSTILE
 from tests.pages.test_phone import CONTACT, finish, report, send

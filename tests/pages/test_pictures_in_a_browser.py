@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from core.clock import utc_now
 from db.engine import open_database
 from models import LoggedMessage, Review
-from simulator import Customer, Simulator
-from terminal import demo, read_examples
+from simulator.customer import Customer
+from simulator.demo import demo, read_examples
+from simulator.fake_twilio import Simulator
 from tests.conftest import make_app
 from tests.pages.conftest import OpenPage
 from tests.pages.phone_page import THANKS, press, ready, write

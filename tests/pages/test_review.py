@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from models import Review
-from simulator import Customer, Simulator, message_form, photo_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form, photo_form
 from tests.conftest import database_of, listed
 from tests.test_filters import record
 

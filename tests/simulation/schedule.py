@@ -17,7 +17,7 @@ from audit.client_history import Witness
 from core.logs import logger
 from db.engine import Database, open_database
 from models import LoggedMessage, Review
-from terminal import read_examples
+from simulator.demo import read_examples
 from tests.replaying import differences
 from tests.simulation.choices import Choices
 from tests.simulation.faults import Redis, Trouble, watch

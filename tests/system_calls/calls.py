@@ -13,8 +13,10 @@ import httpx
 
 from audit.client_history import Witness
 from conversation.wording import APOLOGY
-from simulator import NotAnswered, Simulator, message_form, new_sid, texts_of
-from terminal import read_examples
+from simulator.customer import texts_of
+from simulator.demo import read_examples
+from simulator.fake_twilio import Simulator, message_form, new_sid
+from simulator.twiml_reader import NotAnswered
 from tests.faults.aftermath import insist_on_exactly
 from tests.servers import Uvicorn, ask, wait_until
 

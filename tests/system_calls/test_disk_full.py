@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from conversation.wording import GOT_PRODUCT, GREETING
-from simulator import Customer, NotAnswered, Simulator, message_form
+from simulator.customer import Customer
+from simulator.fake_twilio import Simulator, message_form
+from simulator.twiml_reader import NotAnswered
 from tests.faults.aftermath import insist_on_exactly
 from tests.servers import serve, wait_until
 

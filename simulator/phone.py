@@ -20,8 +20,9 @@ from conversation.model import State
 from conversation.wording import APOLOGY
 from core.settings import Settings
 from db.engine import name_of
-from phone_records import read_records
-from simulator import ACCOUNT_SID, NotAnswered, Simulator, message_form, read_twiml
+from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form
+from simulator.phone_records import read_records
+from simulator.twiml_reader import NotAnswered, read_twiml
 from web.dependencies import in_time, services_of
 from web.pages import rendering
 from web.security.local_only import require_this_machine

@@ -1,6 +1,5 @@
-"""Be the customer in the terminal, `run.py chat`, or sixty of them at once, `run.py demo`."""
+"""`run.py demo`: sixty customers at once, in the terminal."""
 
-import argparse
 import json
 import sys
 import time
@@ -9,25 +8,18 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from audit.client_history import Witness
 from conversation.model import Message
 from conversation.state_machine import replay
+from core.console import tell
 from core.paths import ROOT
-from core.settings import Settings, SettingsError
 from core.text import clean
-from simulator import (
-    ACCOUNT_SID,
-    TWILIO_SECONDS,
-    Customer,
-    NotAnswered,
-    Simulator,
-    message_form,
-    texts_of,
-)
+from simulator.customer import Customer, texts_of
+from simulator.fake_twilio import Simulator, message_form
+from simulator.twiml_reader import NotAnswered
 
 EXAMPLES = ROOT / "examples" / "reviews.jsonl"
+
 WORDS = ("product", "name", "review")
 
 
@@ -51,24 +43,6 @@ def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
     if not reviews:
         raise ValueError("it has no reviews")
     return reviews
-
-
-def chat(twilio: Simulator, contact: str | None) -> None:
-    """Let a person be the customer, in the terminal."""
-    customer = Customer(twilio, contact) if contact else Customer(twilio)
-    tell(f"You are {customer.contact}. Write something; an empty line sends a photo; Ctrl-D ends.")
-    while True:
-        try:
-            text = input("\nyou: ")
-        except (EOFError, KeyboardInterrupt, RuntimeError):  # the last: stdin or stdout is closed
-            tell("")
-            return
-        try:
-            answer = customer.says(text) if text.strip() else customer.sends_photo()
-        except NotAnswered as error:
-            tell(f"     (no answer: {error})")
-        else:
-            tell(f"bot: {answer}")
 
 
 def demo(twilio: Simulator, reviews: list[dict[str, str]], customers: int) -> None:
@@ -154,63 +128,3 @@ def save_witness(witness: Witness, file: Path) -> None:
         witness.save(file)
     except OSError as error:
         sys.exit(f"{file} can't be written: {error.strerror}")
-
-
-def tell(line: str, end: str = "\n") -> None:
-    print(line, end=end, flush=True)  # noqa: T201 - this is what people run it for
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
-    words = parser.add_subparsers(dest="word", required=True)
-    chat_word = words.add_parser("chat", help="write to the bot from this terminal")
-    chat_word.add_argument("--from", dest="contact", help="your number (a new one each time)")
-    demo_word = words.add_parser("demo", help="play 60 real reviews, many customers at once")
-    demo_word.add_argument(
-        "--customers", type=int, default=16, choices=range(1, 101), metavar="N", help="at once (16)"
-    )
-    demo_word.add_argument("--reviews", type=Path, default=EXAMPLES, help="a file of your own")
-    demo_word.add_argument(
-        "--witness", type=Path, metavar="FILE", help="write what every customer was told to FILE"
-    )
-    for word in (chat_word, demo_word):
-        word.add_argument("--url", default="http://localhost:8000", help="where the server is")
-    options = parser.parse_args()
-    try:
-        settings = Settings.load()
-        reviews = read_examples(options.reviews) if options.word == "demo" else []
-        # A connection for each customer, none closed to spare some (which httpx does in use, too),
-        # and given up sooner than by the server: uvicorn waits 5 seconds.
-        limits = httpx.Limits(keepalive_expiry=2.0)
-        client = httpx.Client(
-            base_url=options.url, timeout=TWILIO_SECONDS, trust_env=False, limits=limits
-        )
-    except (SettingsError, httpx.InvalidURL) as error:
-        sys.exit(str(error))
-    except (OSError, ValueError) as error:
-        sys.exit(f"{options.reviews} can't be read: {error}")
-    if settings.api_key:
-        client.headers["X-API-Key"] = settings.api_key
-    twilio = Simulator(
-        client,
-        auth_token=next(iter(settings.twilio_auth_token), ""),
-        public_url=settings.public_url or "",
-        account_sid=settings.twilio_account_sid or ACCOUNT_SID,
-    )
-    try:
-        with client:
-            client.get("/healthz").raise_for_status()
-            if options.word == "chat":
-                chat(twilio, options.contact)
-            elif options.witness is None:
-                demo(twilio, reviews, options.customers)
-            else:
-                demo_with_witness(twilio, reviews, options.customers, options.witness)
-    except httpx.ConnectError:
-        sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, NotAnswered) as error:
-        sys.exit(f"\n{error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,37 +1,25 @@
 """Play Twilio and a customer against any base URL: for people by hand, and for the tests."""
 
-import random
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit
-from xml.etree import ElementTree
 
 import httpx
 from twilio.request_validator import RequestValidator
 
 from audit.client_history import Witness
+from simulator.twiml_reader import Answer, NotAnswered, read_twiml
 
 ACCOUNT_SID = "AC" + "0" * 32
+
 SENDER = "whatsapp:+14155238886"
 """Twilio's sandbox number."""
-TWIML_TYPES = {"text/xml", "application/xml", "text/html"}
+
 TWILIO_SECONDS = 15.0
 """What Twilio waits for an answer at most, retries included."""
-
-
-class NotAnswered(Exception):
-    """The webhook gave no usable answer: a customer would have seen silence. The text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What Twilio makes of a TwiML document: the words it sends, and where it reports on them."""
-
-    text: str | None
-    callback: str | None = None
 
 
 def new_sid(prefix: str = "SM") -> str:
@@ -63,11 +51,6 @@ def message_form(contact: str, text: str, **changes: str | None) -> dict[str, st
         **changes,
     }
     return {name: value for name, value in form.items() if value is not None}
-
-
-def texts_of(review: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """List what a customer writes from greeting to thanks: `review` has product, name, review."""
-    return ("Hi", review["product"], review["name"], review["review"])
 
 
 def photo_form(contact: str, caption: str = "") -> dict[str, str]:
@@ -179,60 +162,3 @@ class Simulator:
         if error_code is not None:
             form["ErrorCode"] = error_code
         return self._post_until_answered(f"{path}?{url.query}" if url.query else path, form)
-
-
-def read_twiml(response: Any) -> Answer:
-    """Read an answer as strictly as Twilio does. Raises NotAnswered.
-
-    https://www.twilio.com/docs/messaging/twiml
-    """
-    if response.status_code != 200:
-        raise NotAnswered(f"status {response.status_code}: {response.text[:200]}")
-    kind = response.headers.get("content-type", "").partition(";")[0]
-    if kind not in TWIML_TYPES:
-        raise NotAnswered(f"content type {kind!r} is not TwiML (error 12300)")
-    if "<!DOCTYPE" in response.text:
-        raise NotAnswered("TwiML has no document type")
-    try:
-        root = ElementTree.fromstring(response.content)  # noqa: S314 - no DOCTYPE, no entities
-    except ElementTree.ParseError as error:
-        raise NotAnswered(f"not XML (error 12100): {error}") from None
-    if root.tag != "Response" or any(child.tag != "Message" for child in root) or len(root) > 1:
-        raise NotAnswered("not a <Response> with one <Message> at most")
-    if not len(root):
-        return Answer(None)
-    message = root[0]
-    words = message.text or ""
-    if not words or len(words.encode()) >= 1600:
-        raise NotAnswered(f"{len(words.encode())} bytes of text (error 14103)")
-    callback = message.get("action")
-    if callback != message.get("statusCallback"):
-        raise NotAnswered("action and statusCallback differ, which Twilio leaves undefined")
-    return Answer(words, callback)
-
-
-@dataclass(slots=True)
-class Customer:
-    """A person with a phone: `says` something and returns what the business answered."""
-
-    twilio: Simulator
-    contact: str = field(default_factory=lambda: f"+1555{random.randrange(10**7):07}")  # noqa: S311
-    delivers: tuple[str, ...] = ("sent", "delivered", "read")
-    """The status callbacks that follow a message which asks for them."""
-
-    def says(self, text: str) -> str:
-        """Send a text; raises NotAnswered."""
-        return self.sends(message_form(self.contact, text))
-
-    def sends_photo(self, caption: str = "") -> str:
-        """Send a photo; raises NotAnswered."""
-        return self.sends(photo_form(self.contact, caption))
-
-    def sends(self, form: Mapping[str, str]) -> str:
-        """Send a form of `message_form`; return the answer's words, "" for silence."""
-        answer = self.twilio.deliver(form)
-        if answer.callback:
-            sid = new_sid()
-            for status in self.delivers:
-                self.twilio.report(answer.callback, self.contact, sid, status)
-        return answer.text or ""

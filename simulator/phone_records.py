@@ -30,6 +30,7 @@ _MESSAGES = (
     .where(LoggedMessage.contact_number == sa.bindparam("contact"))
     .order_by(LoggedMessage.turn)
 )
+
 _REVIEWS = (
     sa.select(
         Review.id,
@@ -43,6 +44,7 @@ _REVIEWS = (
     .where(Review.contact_number == sa.bindparam("contact"))
     .order_by(Review.id)
 )
+
 _TABLES: dict[str, sa.Executable] = {"messages": _MESSAGES, "reviews": _REVIEWS}
 
 

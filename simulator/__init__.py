@@ -1,0 +1,1 @@
+"""Plays Twilio and a customer."""
