@@ -1,6 +1,5 @@
 """The HTTP surface for programs: the reviews, and health. Twilio's side is in webhooks.py."""
 
-import re
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -8,16 +7,16 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Res
 from pydantic import BeforeValidator, Field
 from sqlalchemy.engine import Row
 
-import whatsapp
 from core.text import clean
 from privacy import erasure
 from reviews import counts, csv_export
 from reviews.query import Cursor, Filter, find, page
 from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
 from web.dependencies import Here, Services, in_time
-from web.filters import Chosen, read_cursor, refuse_unknown
+from web.filters import Chosen, ReviewId, read_cursor, refuse_unknown
 from web.responses import answer, as_array, as_csv, stream
 from web.security.auth import require_owner
+from whatsapp.address import contact_of
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},
@@ -25,9 +24,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The database is away: ask again."},
 }
 
-router = APIRouter()
 
-owners = APIRouter(
+router = APIRouter(
     dependencies=[Depends(require_owner), Depends(refuse_unknown)], responses=_REFUSALS
 )
 """The routes that need the key."""
@@ -49,7 +47,7 @@ _WITH_ETAG: dict[int | str, dict[str, Any]] = {
 }
 
 
-@owners.get(
+@router.get(
     "/api/reviews",
     tags=["Reviews"],
     summary="List reviews, newest first",
@@ -91,7 +89,7 @@ def _address_of_next(request: Request, here: Services, last: Row[Any], chosen: F
     return f"{base}/api/reviews?{query}"
 
 
-@owners.get(
+@router.get(
     "/api/reviews.csv",
     tags=["Reviews"],
     summary="Export reviews as CSV, newest first",
@@ -115,7 +113,7 @@ async def export_reviews(here: Here, chosen: Chosen) -> Response:
     return response
 
 
-@owners.get(
+@router.get(
     "/api/stats",
     tags=["Reviews"],
     summary="Count reviews by product, day and delivery status",
@@ -128,20 +126,6 @@ async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Respons
     return answer(request, write_stats(counted))
 
 
-def _digits(text: str) -> str:
-    if not re.fullmatch("[1-9][0-9]*", text):  # or "1.0" and "+1" would do to erase review 1
-        raise ValueError("must be a whole number")
-    return text
-
-
-# No example: Swagger would fill it in, and erase that one at a press.
-ReviewId = Annotated[
-    int,
-    Field(ge=1, le=2**63 - 1),
-    BeforeValidator(_digits),
-    Path(description="The review's `id`."),
-]
-
 _NO_REVIEW: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such review (any more)."}
 }
@@ -151,7 +135,7 @@ _FOREIGN: dict[int | str, dict[str, Any]] = {
 }
 
 
-@owners.get(
+@router.get(
     "/api/reviews/{review_id}",
     tags=["Reviews"],
     summary="Read one review",
@@ -166,7 +150,7 @@ async def read_review(request: Request, here: Here, review_id: ReviewId) -> Resp
     return answer(request, write_review(row))
 
 
-@owners.delete(
+@router.delete(
     "/api/reviews/{review_id}",
     tags=["Erasing"],
     summary="Erase one review",
@@ -183,7 +167,7 @@ async def erase_review(here: Here, review_id: ReviewId) -> Response:
     return Response(status_code=204)
 
 
-@owners.delete(
+@router.delete(
     "/api/contacts/{contact:path}",
     tags=["Erasing"],
     summary="Forget a customer",
@@ -201,7 +185,7 @@ async def forget_contact(
     """Erase a customer whole: reviews, words and the number itself."""
     if not clean(contact) or clean(contact) != contact.strip():
         raise HTTPException(422, "No contact is like this.")
-    contact = whatsapp.contact_of(contact)
+    contact = contact_of(contact)
     if not contact:
         raise HTTPException(422, "The contact is missing.")
     forgotten = await in_time(erasure.forget_contact, here.database, contact, here.forgetting_key)

@@ -20,12 +20,13 @@ from db.engine import open_database
 from ingest.writer import Collector
 from privacy.retention import Retention
 from storage.end_cache import open_cache
-from web import api_docs, webhooks
+from web import api_docs, health, webhooks
 from web.dependencies import Services
 from web.pages import dashboard, live_feed, login
 from web.security.access import Access
 from web.security.csrf import origin_of, refuse_foreign_origin
-from whatsapp import Twilio
+from whatsapp.errors import InvalidRequest
+from whatsapp.inbound import TwilioAccount
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -70,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = Services(
         database,
         collector,
-        Twilio(
+        TwilioAccount(
             auth_tokens=settings.twilio_auth_token,
             account_sid=settings.twilio_account_sid,
             public_url=settings.public_url,
@@ -93,9 +94,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key", "If-None-Match"],
             expose_headers=["Link", "ETag"],
         )
+    app.add_exception_handler(InvalidRequest, webhooks.reject)
     app.state.callback_hint = webhooks.CallbackHint()
-    app.include_router(api.owners)
     app.include_router(api.router)
+    app.include_router(health.router)
     app.include_router(api_docs.router)
     app.include_router(login.router)
     app.include_router(dashboard.router)

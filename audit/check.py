@@ -19,7 +19,7 @@ from audit.conversation_checks import ReviewFacts
 from db.engine import Database
 from models import LoggedMessage, Review
 from storage import batch
-from whatsapp import STATUSES
+from whatsapp.statuses import STATUSES
 
 CONVERSATIONS_AT_ONCE = 500
 

@@ -14,7 +14,7 @@ from core.pseudonym import FORGOTTEN
 from core.text import search_text
 from models import LoggedMessage, Review
 from reviews.repository import PENDING
-from whatsapp import STATUSES
+from whatsapp.statuses import STATUSES
 
 GRACE = timedelta(minutes=1)
 """Forgiven around the idle time. Version 1 read the clock up to a transaction's length before it

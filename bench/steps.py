@@ -32,16 +32,17 @@ from ingest.group_commit import Recorder
 from ingest.message_queue import WaitingRoom
 from ingest.pending import Reply
 from ingest.writer import Collector
-from signature import in_a_row, is_signed
 from simulator.fake_twilio import ACCOUNT_SID
 from storage.end_cache import NoCache
-from web.form_body import parse, read_pairs
-from whatsapp import Twilio
+from web.form_body import parse, read_pairs, read_signed_form
+from whatsapp.inbound import TwilioAccount
+from whatsapp.signature import canonical_form, is_signed
+from whatsapp.twiml import write_reply
 
 BATCH = 64
 ROUNDS = 5
 IDLE_AFTER = timedelta(hours=24)
-EDGE = Twilio((TOKEN,), ACCOUNT_SID, PUBLIC_URL)
+TWILIO = TwilioAccount((TOKEN,), ACCOUNT_SID, PUBLIC_URL)
 
 
 def requests_of(raw: Sequence[bytes]) -> list[Request]:
@@ -89,6 +90,11 @@ async def async_microseconds(
     return 1e6 * best / len(raw)
 
 
+async def read_message(request: Request) -> Message:
+    """Read a message as the webhook does."""
+    return TWILIO.parse_message(await read_signed_form(request, PUBLIC_URL))
+
+
 async def at_the_edge(raw: Sequence[bytes]) -> tuple[dict[str, float], list[Message]]:
     """Time what the event loop does to read a message and to write an answer."""
     bodies = [each.partition(b"\r\n\r\n")[2] for each in raw]
@@ -103,13 +109,15 @@ async def at_the_edge(raw: Sequence[bytes]) -> tuple[dict[str, float], list[Mess
         "read the body": await async_microseconds(read_pairs, raw) - parsing,
         "parse the form": parsing,
         "check the signature": microseconds(
-            lambda s: is_signed(s[0], (TOKEN,), url, in_a_row(s[1])), signed
+            lambda s: is_signed(s[0], (TOKEN,), url, canonical_form(s[1])), signed
         ),
     }
-    whole = await async_microseconds(EDGE.read_message, raw)
+    whole = await async_microseconds(read_message, raw)
     found["check the fields, clean the text"] = whole - sum(found.values())
-    found["write TwiML"] = microseconds(lambda sid: EDGE.write_reply(GREETING, sid), [ACCOUNT_SID])
-    messages = [await EDGE.read_message(request) for request in requests_of(raw)]
+    found["write TwiML"] = microseconds(
+        lambda sid: write_reply(GREETING, sid, PUBLIC_URL), [ACCOUNT_SID]
+    )
+    messages = [await read_message(request) for request in requests_of(raw)]
     found["wait for the answer, and be woken"] = await waiting(messages)
     return found, messages
 

@@ -18,7 +18,6 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError
 
-import whatsapp
 from core.clock import utc_now
 from core.logs import describe
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
@@ -30,6 +29,7 @@ from models import LoggedMessage
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, new_sid
 from storage import message_log
 from storage.end_cache import RedisCache
+from whatsapp.paths import NO_REVIEW, STATUS_CALLBACK
 
 ENOUGH_BYTES = 200_000_000
 
@@ -269,7 +269,7 @@ def _try_signature(
         "AccountSid": settings.twilio_account_sid or ACCOUNT_SID,
         "MessageStatus": "sent",
     }
-    path = f"{whatsapp.STATUS_CALLBACK}?review={whatsapp.NO_REVIEW}"
+    path = f"{STATUS_CALLBACK}?review={NO_REVIEW}"
     parts = urlsplit(public_url)
     place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     try:
@@ -293,7 +293,7 @@ def _try_signature(
         where = urljoin(public_url + path, response.headers["location"]).partition("?")[0]
         advice = (
             "Twilio loses its form on the way: set PUBLIC_URL to"
-            f" {where.removesuffix(whatsapp.STATUS_CALLBACK)}"
+            f" {where.removesuffix(STATUS_CALLBACK)}"
         )
     elif status >= 500:
         advice = "Does the service run behind the proxy, and is its database there?"

@@ -11,7 +11,7 @@ from db.engine import open_database
 from db.errors import OUTAGES, CannotStart
 from db.schema import SCHEMA_VERSION
 from privacy.erasure import forget_contact
-from whatsapp import contact_of
+from whatsapp.address import contact_of
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-import whatsapp
 from reviews import repository
+from whatsapp.statuses import FAILURES
 
 REASONS = {
     21610: "the customer has unsubscribed from our messages",
@@ -46,7 +46,7 @@ _WORDS = {
 def told(status: str, error_code: int | None) -> Told:
     """Put a delivery status into a sign and words, with the reason where it failed."""
     words = _WORDS.get(status, status)  # an earlier program had words of its own
-    if status not in whatsapp.FAILURES:
+    if status not in FAILURES:
         return Told(status if status in _SIGNS else "waiting", words)
     if error_code is not None:
         reason = REASONS.get(error_code, "see Twilio's list of errors")

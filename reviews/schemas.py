@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.engine import Row
 
-import whatsapp
 from reviews import counts, repository
 from reviews.counts import Statistics
+from whatsapp.statuses import STATUSES
 
 
 class ReviewItem(BaseModel):
@@ -25,7 +25,7 @@ class ReviewItem(BaseModel):
     product_review: str = Field(examples=["Amazing battery life."])
     status: str = Field(
         description="Delivery of the confirmation: "
-        + ", ".join([repository.PENDING, *whatsapp.STATUSES])
+        + ", ".join([repository.PENDING, *STATUSES])
         + ".",
         examples=["delivered"],
     )

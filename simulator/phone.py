@@ -26,7 +26,7 @@ from simulator.twiml_reader import NotAnswered, read_twiml
 from web.dependencies import in_time, services_of
 from web.pages import rendering
 from web.security.local_only import require_this_machine
-from whatsapp import STATUS_CALLBACK, WEBHOOK
+from whatsapp.paths import STATUS_CALLBACK, WEBHOOK
 
 router = APIRouter(
     prefix="/phone", include_in_schema=False, dependencies=[Depends(require_this_machine)]

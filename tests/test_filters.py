@@ -14,7 +14,7 @@ from reviews import repository
 from storage import batch
 from tests.conftest import database_of
 from tests.test_reviews_api import NOON, ids
-from whatsapp import STATUSES
+from whatsapp.statuses import STATUSES
 
 MICROSECOND = timedelta(microseconds=1)
 

@@ -11,7 +11,9 @@ from fastapi.testclient import TestClient
 from simulator.fake_twilio import message_form
 from tests.captures import FORM, TEXT, logged, post, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
-from whatsapp import Twilio
+from web.form_body import read_signed_form
+from whatsapp.errors import InvalidRequest
+from whatsapp.inbound import TwilioAccount
 
 MYAPP = "https://mycompany.com/myapp.php?foo=1&bar=2"
 CALL = (
@@ -76,11 +78,14 @@ def read(url: str, body: str, signature: str, content_type: str = FORM) -> int:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body.encode(), "more_body": False}
 
-    edge = Twilio(("12345",), public_url=f"{parts.scheme}://{parts.netloc}", is_local=True)
+    base = f"{parts.scheme}://{parts.netloc}"
     try:
-        asyncio.run(edge.read_status(Request(scope, receive)))
+        form = asyncio.run(read_signed_form(Request(scope, receive), base))
+        TwilioAccount(("12345",), is_local=True).parse_status(form)
     except HTTPException as error:
         return error.status_code
+    except InvalidRequest as error:
+        return error.status
     return 204
 
 

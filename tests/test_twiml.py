@@ -12,7 +12,7 @@ from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form
 from simulator.twiml_reader import read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient
-from whatsapp import Twilio
+from whatsapp.twiml import write_reply
 
 MARKUP = "<Response><Message>x</Message></Response> & \"q\" 'r' ]]> &amp; <!DOCTYPE x>"
 WIDEST = "\U0010fffd" * 150
@@ -62,7 +62,7 @@ def test_markup_is_echoed_as_it_was_typed(client: TestClient) -> None:
 
 @pytest.mark.parametrize("confirms", [None, "SM1"])
 def test_nothing_to_say_is_an_empty_response(confirms: str | None) -> None:
-    root = ElementTree.fromstring(Twilio().write_reply("", confirms))  # noqa: S314 - our own
+    root = ElementTree.fromstring(write_reply("", confirms))  # noqa: S314 - our own
     assert (root.tag, list(root), root.text) == ("Response", [], None)
 
 
@@ -112,9 +112,9 @@ def test_a_prefix_of_the_public_address_is_in_the_callback(
 
 
 def test_every_ampersand_of_a_callback_is_escaped() -> None:
-    document = Twilio(public_url="https://h.example").write_reply("Hi", "SM1&x=2")
+    document = write_reply("Hi", "SM1&x=2", "https://h.example")
     assert document.count('?review=SM1&amp;x=2"') == 2
 
 
 def test_silence_is_written_as_twilios_sdk_writes_it() -> None:
-    assert Twilio().write_reply("") == str(MessagingResponse())
+    assert write_reply("") == str(MessagingResponse())

@@ -22,7 +22,7 @@ from privacy import message_erasure
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form
 from tests.commands import run_command
-from whatsapp import STATUSES
+from whatsapp.statuses import STATUSES
 
 ANA = "+15559876543"
 

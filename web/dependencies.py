@@ -13,7 +13,7 @@ from core.shutdown import Shutdown
 from db.engine import Database
 from db.errors import OUTAGES, CannotStart
 from ingest.writer import Collector
-from whatsapp import Twilio
+from whatsapp.inbound import TwilioAccount
 
 DATABASE_SECONDS = 5.0
 """How long a request may wait for the database; a frozen server answers no time-out of its own."""
@@ -25,7 +25,7 @@ class Services:
 
     database: Database
     collector: Collector
-    twilio: Twilio
+    twilio: TwilioAccount
     forgetting_key: str
     shutdown: Shutdown
 

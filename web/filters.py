@@ -1,15 +1,16 @@
 """The filters of the reviews' routes: what a query may ask for, and what it means."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-import whatsapp
 from core.text import clean
 from reviews.query import Cursor, Filter
+from whatsapp.address import contact_of
 
 
 def _without_nul(text: str) -> str:
@@ -94,7 +95,7 @@ async def _filter(
 ) -> Filter:
     # An empty value is that of a form's field left empty; forms send line breaks as CRLF.
     product = (product or "").replace("\r\n", "\n")
-    number, words = whatsapp.contact_of(contact or ""), clean(q or "")
+    number, words = contact_of(contact or ""), clean(q or "")
     for name, given, meant in (("contact", contact, number), ("q", (q or "").strip(), words)):
         if given and not meant:
             raise unfit(name, given, "nothing is left of it without what no review has")
@@ -110,3 +111,18 @@ _KNOWN = {
     "/api/reviews.csv": _FILTERS,
     "/api/stats": _FILTERS,
 }
+
+
+def _digits(text: str) -> str:
+    if not re.fullmatch("[1-9][0-9]*", text):  # or "1.0" and "+1" would do to erase review 1
+        raise ValueError("must be a whole number")
+    return text
+
+
+# No example: Swagger would fill it in, and erase that one at a press.
+ReviewId = Annotated[
+    int,
+    Field(ge=1, le=2**63 - 1),
+    BeforeValidator(_digits),
+    Path(description="The review's `id`."),
+]

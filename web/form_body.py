@@ -5,6 +5,8 @@ from urllib.parse import unquote
 
 from fastapi import HTTPException, Request
 
+from whatsapp.inbound import SignedForm
+
 KIND = "application/x-www-form-urlencoded"
 
 MOST_BYTES = 128 * 1024
@@ -12,6 +14,24 @@ MOST_BYTES = 128 * 1024
 MOST_FIELDS = 100
 
 BODY_SECONDS = 5.0
+
+
+async def read_signed_form(request: Request, public_url: str | None) -> SignedForm:
+    """Read a form of Twilio's with the address it came to. Raises what read_pairs raises.
+
+    The address is `public_url` and our path. Without it (local only) it is what the tunnel says:
+    good enough where a forger needs the token anyway.
+    """
+    pairs = await read_pairs(request)
+    headers = request.headers
+    base = public_url
+    if not base:
+        scheme = headers.get("x-forwarded-proto", request.scope["scheme"]).partition(",")[0].strip()
+        host = headers.get("x-forwarded-host", headers.get("host", "")).partition(",")[0]
+        base = f"{scheme}://{host.strip()}"
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    query = request.scope["query_string"].decode("latin-1")
+    return SignedForm(pairs, f"{base}{path}", query, headers.get("x-twilio-signature", ""))
 
 
 async def read_pairs(request: Request) -> list[tuple[str, str]]:

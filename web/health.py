@@ -1,12 +1,13 @@
 """Health: alive, and able to record."""
 
-from fastapi import HTTPException, Response
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from api import router
 from storage import message_log
 from web.dependencies import Here, Services, in_time
+
+router = APIRouter()
 
 
 class Health(BaseModel):

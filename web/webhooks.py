@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-import whatsapp
 from core.clock import utc_now
 from core.logs import logger
 from db.engine import Database
@@ -15,8 +15,12 @@ from ingest.idempotency import MessageSidTaken
 from ingest.pending import ClientGone, OutcomeUnknown
 from reviews import repository
 from web.dependencies import in_time, services_of
+from web.form_body import read_signed_form
 from web.security.csrf import refuse_foreign_origin
-from whatsapp import StatusUpdate
+from whatsapp.errors import InvalidRequest
+from whatsapp.paths import NO_REVIEW, STATUS_CALLBACK, WEBHOOK
+from whatsapp.statuses import StatusUpdate
+from whatsapp.twiml import write_reply
 
 
 class PlainRoute(APIRoute):
@@ -60,7 +64,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    whatsapp.WEBHOOK,
+    WEBHOOK,
     summary="Take a customer's WhatsApp message",
     response_class=Response,
     responses={
@@ -79,7 +83,8 @@ async def receive_message(request: Request) -> Response:
     """Answer one message, and record the review that it finishes, once under its MessageSid."""
     await refuse_foreign_origin(request)
     here = services_of(request)
-    message = await here.twilio.read_message(request)
+    form = await read_signed_form(request, here.twilio.public_url)
+    message = here.twilio.parse_message(form)
     try:
         reply = await here.collector.reply_to(message, partial(_until_gone, request))
     except MessageSidTaken:
@@ -89,8 +94,14 @@ async def receive_message(request: Request) -> Response:
         return Response(status_code=503)  # which nobody reads
     except OutcomeUnknown:
         raise HTTPException(503, "The database did not answer in time.") from None
-    twiml = here.twilio.write_reply(reply.text, reply.confirms)
+    twiml = write_reply(reply.text, reply.confirms, here.twilio.public_url)
     return Response(twiml, media_type="text/xml")
+
+
+async def reject(_request: Request, error: Exception) -> Response:
+    """Answer an InvalidRequest."""
+    assert isinstance(error, InvalidRequest)  # noqa: S101 - what this is registered for
+    return JSONResponse({"detail": error.detail}, error.status)
 
 
 async def _until_gone(request: Request) -> None:
@@ -100,7 +111,7 @@ async def _until_gone(request: Request) -> None:
 
 
 @router.post(
-    whatsapp.STATUS_CALLBACK,
+    STATUS_CALLBACK,
     summary="Take the delivery status of one of our messages",
     status_code=204,
     responses=_REFUSALS,
@@ -117,7 +128,8 @@ async def receive_status(request: Request) -> Response:
     """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
     await refuse_foreign_origin(request)
     here = services_of(request)
-    update = await here.twilio.read_status(request)
+    form = await read_signed_form(request, here.twilio.public_url)
+    update = here.twilio.parse_status(form)
     request.app.state.callback_hint.notice(update)
     if update.status is not None:
         await in_time(_raise_status, here.database, update)
@@ -158,7 +170,7 @@ class CallbackHint:
         self._is_settled = False
 
     def notice(self, update: StatusUpdate) -> None:
-        if self._is_settled or update.by_hand or update.review == whatsapp.NO_REVIEW:
+        if self._is_settled or update.by_hand or update.review == NO_REVIEW:
             return
         self._without_review += 1
         self._is_settled = update.review is not None or self._without_review == self.PATIENCE

@@ -18,7 +18,7 @@ from simulator.fake_twilio import Simulator, message_form, photo_form
 from simulator.twiml_reader import read_twiml
 from tests.captures import post_unsigned
 from tests.conftest import MakeClient, database_of, listed
-from tests.test_architecture import ALLOWED, imports_of
+from tests.test_architecture import FILES, imports_of, package_of
 
 SQL = [
     *(
@@ -180,11 +180,10 @@ def test_the_address_of_a_photo_is_kept_and_never_fetched(app: TestClient) -> No
 
 def test_no_room_that_serves_can_ask_another_server_over_http() -> None:
     # The phone is local alone, and its line leads to this app itself: pages/test_phone_safety.py.
-    beside = {"simulator", "doctor", "terminal", "run", "phone"}
     clients = {"httpx", "httpx2", "requests", "urllib3", "aiohttp", "http"}
-    for room in ALLOWED.keys() - beside:
-        assert not imports_of(room) & clients, room
-        assert not imports_of(room) & {"simulator", "doctor"}, room
+    for file in FILES:
+        if package_of(file) not in {"simulator", "cli"}:
+            assert not {name.partition(".")[0] for name in imports_of(file)} & clients, file
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-import whatsapp
 from core.text import masked
 from reviews import delivery
 from simulator.customer import Customer
@@ -20,6 +19,7 @@ from tests.test_filters import record
 from tests.test_reviews_api import NOON
 from web.pages import rendering
 from web.pages.dashboard import CARDS
+from whatsapp.statuses import FAILURES, STATUSES
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -167,11 +167,11 @@ def test_numbers_are_masked_on_the_first_page(local: TestClient) -> None:
 
 
 def test_every_delivery_status_has_a_sign_and_words() -> None:
-    told = {status: delivery.told(status, None) for status in ("pending", *whatsapp.STATUSES)}
+    told = {status: delivery.told(status, None) for status in ("pending", *STATUSES)}
     assert [told[status].sign for status in ("sent", "delivered", "read")] == [
         *("sent", "delivered", "read")
     ]
-    assert {told[status].sign for status in whatsapp.FAILURES} == {"failed"}
+    assert {told[status].sign for status in FAILURES} == {"failed"}
     assert all(each.words.isprintable() and "confirmation" in each.words for each in told.values())
     assert delivery.told("failed", 63015).words == (
         "confirmation failed: the customer's phone has not joined the Twilio sandbox (code 63015)"

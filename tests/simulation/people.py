@@ -11,7 +11,7 @@ from ingest.writer import Collector
 from tests.simulation.choices import Choices
 from tests.simulation.story import Story
 from tests.simulation.workers import TTL, NoAnswer, Worker
-from whatsapp import STATUSES, StatusUpdate
+from whatsapp.statuses import STATUSES, StatusUpdate
 
 ATTEMPTS = 4
 """How often Twilio delivers a message before it gives up."""

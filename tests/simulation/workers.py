@@ -18,7 +18,7 @@ from tests.simulation.faults import Crashed, Redis, Trouble
 from tests.simulation.story import Story
 from tests.simulation.virtual import Process
 from web import webhooks
-from whatsapp import StatusUpdate
+from whatsapp.statuses import StatusUpdate
 
 TTL = timedelta(hours=1)
 FORGETTING_KEY = "a key"

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from api import ReviewId
 from core.clock import utc_now
 from privacy import erasure
 from reviews import funnel, query
@@ -14,10 +13,10 @@ from reviews.query import EVERYTHING, Cursor
 from reviews.repository import PENDING
 from storage import message_log
 from web.dependencies import Here, in_time
-from web.filters import Chosen, read_cursor
+from web.filters import Chosen, ReviewId, read_cursor
 from web.pages.rendering import PageRoute, home_from, page
 from web.security.auth import require_owner
-from whatsapp import STATUSES
+from whatsapp.statuses import STATUSES
 
 router = APIRouter(
     include_in_schema=False, route_class=PageRoute, dependencies=[Depends(require_owner)]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 
-def in_a_row(pairs: Collection[tuple[str, str]]) -> str:
+def canonical_form(pairs: Collection[tuple[str, str]]) -> str:
     """Write a form as it is signed: nothing stands between a name, its value and the next name.
 
     Names are in order, and so are the values of a name; what comes twice counts once.
@@ -19,7 +19,7 @@ def in_a_row(pairs: Collection[tuple[str, str]]) -> str:
 
 
 def is_signed(signature: str, tokens: Collection[str], url: str, fields: str) -> bool:
-    """Say whether one of `tokens` made the signature of a form, `in_a_row`, posted to `url`.
+    """Say whether one of `tokens` made the signature of a form, `canonical_form`, posted to `url`.
 
     Raises ValueError where the URL's port is no port.
     """

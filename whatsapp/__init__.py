@@ -1,0 +1,1 @@
+"""Twilio's protocol: what it sends, and what we answer. Nothing here knows FastAPI."""
