@@ -12,13 +12,13 @@ from privacy import erasure
 from reviews import counts, csv_export
 from reviews.query import Cursor, Filter, find, page
 from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
-from web.dependencies import Here, Services, in_time
-from web.filters import Chosen, ReviewId, read_cursor, refuse_unknown
+from web.dependencies import Services, ServicesDep, run_with_timeout
+from web.filters import Chosen, ReviewId, read_cursor, reject_unknown
 from web.responses import answer, as_array, as_csv, stream
 from web.security.auth import require_owner
 from whatsapp.address import contact_of
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+_REJECTIONS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No key, or a wrong one."},
     429: {"description": "Too many wrong keys from there: ask again when `Retry-After` says."},
     503: {"description": "The database is away: ask again."},
@@ -26,7 +26,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 router = APIRouter(
-    dependencies=[Depends(require_owner), Depends(refuse_unknown)], responses=_REFUSALS
+    dependencies=[Depends(require_owner), Depends(reject_unknown)], responses=_REJECTIONS
 )
 """The routes that need the key."""
 
@@ -56,7 +56,7 @@ _WITH_ETAG: dict[int | str, dict[str, Any]] = {
 )
 async def list_reviews(
     request: Request,
-    here: Here,
+    services: ServicesDep,
     chosen: Chosen,
     limit: Annotated[
         Annotated[int, Field(ge=1, le=1000)] | None,
@@ -71,18 +71,18 @@ async def list_reviews(
     """Read all reviews that the filters leave as one JSON array, however many, or a page."""
     after = read_cursor(cursor, chosen) if cursor else None
     if limit is None:
-        return await stream(here, chosen, after, "application/json", as_array)
-    rows = await in_time(page, here.database, after, limit + 1, chosen)
+        return await stream(services, chosen, after, "application/json", as_array)
+    rows = await run_with_timeout(page, services.database, after, limit + 1, chosen)
     headers = {}
     if len(rows) > limit:
         rows = rows[:limit]
-        headers["Link"] = f'<{_address_of_next(request, here, rows[-1], chosen)}>; rel="next"'
+        headers["Link"] = f'<{_address_of_next(request, services, rows[-1], chosen)}>; rel="next"'
     return answer(request, write_reviews(rows), headers)
 
 
-def _address_of_next(request: Request, here: Services, last: Row[Any], chosen: Filter) -> str:
+def _address_of_next(request: Request, services: Services, last: Row[Any], chosen: Filter) -> str:
     # A developer reads on this machine, whatever address Twilio calls.
-    base = None if here.twilio.is_local else here.twilio.public_url
+    base = None if services.twilio.is_local else services.twilio.public_url
     base = base or str(request.base_url).rstrip("/")
     asked = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
     query = urlencode([*asked, ("cursor", str(Cursor.after(last, chosen)))])
@@ -103,12 +103,12 @@ def _address_of_next(request: Request, here: Services, last: Row[Any], chosen: F
         }
     },
 )
-async def export_reviews(here: Here, chosen: Chosen) -> Response:
+async def export_reviews(services: ServicesDep, chosen: Chosen) -> Response:
     """Read the reviews that the filters leave, for a spreadsheet.
 
     What a spreadsheet would run as a formula has an apostrophe before it.
     """
-    response = await stream(here, chosen, None, "text/csv", as_csv)
+    response = await stream(services, chosen, None, "text/csv", as_csv)
     response.headers["Content-Disposition"] = 'attachment; filename="reviews.csv"'
     return response
 
@@ -120,9 +120,9 @@ async def export_reviews(here: Here, chosen: Chosen) -> Response:
     response_model=Stats,
     responses=_WITH_ETAG,
 )
-async def count_reviews(request: Request, here: Here, chosen: Chosen) -> Response:
+async def count_reviews(request: Request, services: ServicesDep, chosen: Chosen) -> Response:
     """Count the reviews that the filters leave, at one moment."""
-    counted = await in_time(counts.count, here.database, chosen)
+    counted = await run_with_timeout(counts.count, services.database, chosen)
     return answer(request, write_stats(counted))
 
 
@@ -142,9 +142,9 @@ _FOREIGN: dict[int | str, dict[str, Any]] = {
     response_model=ReviewItem,
     responses={**_NO_REVIEW, **_WITH_ETAG},
 )
-async def read_review(request: Request, here: Here, review_id: ReviewId) -> Response:
+async def read_review(request: Request, services: ServicesDep, review_id: ReviewId) -> Response:
     """Read one review."""
-    row = await in_time(find, here.database, review_id)
+    row = await run_with_timeout(find, services.database, review_id)
     if row is None:
         raise HTTPException(404, "There is no such review.")
     return answer(request, write_review(row))
@@ -157,12 +157,12 @@ async def read_review(request: Request, here: Here, review_id: ReviewId) -> Resp
     status_code=204,
     responses={**_NO_REVIEW, **_FOREIGN},
 )
-async def erase_review(here: Here, review_id: ReviewId) -> Response:
+async def erase_review(services: ServicesDep, review_id: ReviewId) -> Response:
     """Erase a review for good, and what was said in its conversation.
 
     The customer's other reviews stay, and so does what they may be writing just now.
     """
-    if not await in_time(erasure.erase_review, here.database, review_id):
+    if not await run_with_timeout(erasure.erase_review, services.database, review_id):
         raise HTTPException(404, "There is no such review.")
     return Response(status_code=204)
 
@@ -178,8 +178,8 @@ async def erase_review(here: Here, review_id: ReviewId) -> Response:
         **_FOREIGN,
     },
 )
-async def forget_contact(
-    here: Here,
+async def erase_contact(
+    services: ServicesDep,
     contact: Annotated[str, Path(description="As in `contact_number`: `+15551234567`.")],
 ) -> Response:
     """Erase a customer whole: reviews, words and the number itself."""
@@ -188,7 +188,9 @@ async def forget_contact(
     contact = contact_of(contact)
     if not contact:
         raise HTTPException(422, "The contact is missing.")
-    forgotten = await in_time(erasure.forget_contact, here.database, contact, here.forgetting_key)
+    forgotten = await run_with_timeout(
+        erasure.erase_contact, services.database, contact, services.pseudonym_key
+    )
     if forgotten is None:
         raise HTTPException(404, "Nothing is known of this contact.")
     return Response(status_code=204)

@@ -17,14 +17,14 @@ from core.logs import logger
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from core.shutdown import Shutdown
 from db.engine import open_database
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from privacy.retention import Retention
 from storage.end_cache import open_cache
 from web import api_docs, health, webhooks
 from web.dependencies import Services
 from web.pages import dashboard, live_feed, login
 from web.security.access import Access
-from web.security.csrf import origin_of, refuse_foreign_origin
+from web.security.csrf import origin_of, reject_cross_origin
 from whatsapp.errors import InvalidRequest
 from whatsapp.inbound import TwilioAccount
 
@@ -37,11 +37,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or _load_settings()
     logs.configure(settings.log_level)
     database = open_database(settings.database_url)
-    collector = Collector(
+    writer = MessageWriter(
         database,
         open_cache(settings.conversation_store, settings.redis_url),
         settings.conversation_ttl,
-        forgetting_keys=settings.forgetting_keys,
+        pseudonym_keys=settings.pseudonym_keys,
     )
     retention = Retention(database, settings.retention, settings.conversation_ttl)
     shutdown = Shutdown()
@@ -51,11 +51,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         _log_start(settings)
         # A thread of its own: requests that were given up may hold all others.
         own_thread = CapacityLimiter(1)
-        await to_thread.run_sync(collector.start, _end_process, limiter=own_thread)
+        await to_thread.run_sync(writer.start, _end_process, limiter=own_thread)
         retention.start()
         with shutdown.notice():
             yield
-        await to_thread.run_sync(collector.close, limiter=own_thread)
+        await to_thread.run_sync(writer.close, limiter=own_thread)
         await to_thread.run_sync(retention.close, limiter=own_thread)
         database.close()
 
@@ -65,19 +65,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,  # Twilio would follow with a GET, without its form
         openapi_url=None,  # api_docs has it, and pages that need no internet
-        dependencies=[Depends(refuse_foreign_origin)],
+        dependencies=[Depends(reject_cross_origin)],
         routes=webhooks.router.routes,  # first in the list, and no router in between
     )
     app.state.services = Services(
         database,
-        collector,
+        writer,
         TwilioAccount(
             auth_tokens=settings.twilio_auth_token,
             account_sid=settings.twilio_account_sid,
             public_url=settings.public_url,
             is_local=settings.is_local,
         ),
-        settings.forgetting_keys[0],
+        settings.pseudonym_keys[0],
         shutdown,
     )
     app.state.access = Access(
@@ -103,7 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(dashboard.router)
     app.include_router(live_feed.router)
     if settings.is_local:
-        # Here, so that what serves in production has no HTTP client, nor what plays Twilio.
+        # ServicesDep, so that what serves in production has no HTTP client, nor what plays Twilio.
         from simulator import phone
 
         app.state.settings = settings

@@ -134,7 +134,7 @@ def serve(options: "list[str]") -> int:
     parser = argparse.ArgumentParser(prog="run.py", add_help=False)
     parser.add_argument("--port", metavar="N", type=port_number, default=8000)
     port = parser.parse_args(options).port
-    insist_on_free(port)
+    require_free(port)
     set_up(RUNTIME)
     where = "" if port == 8000 else f" --url http://localhost:{port}"
     print(
@@ -162,7 +162,7 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def insist_on_free(port: int) -> None:
+def require_free(port: int) -> None:
     """Exit with a sentence if nobody could listen on `port`: sooner and clearer than uvicorn."""
     with socket.socket() as probe:
         if sys.platform == "win32":

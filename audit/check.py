@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError
 
 from audit import conversation_checks, cross_checks
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from audit.conversation_checks import ReviewFacts
 from db.engine import Database
 from models import LoggedMessage, Review
@@ -35,13 +35,13 @@ class Findings:
 
 
 def check(
-    database: Database, *, kept_for: timedelta | None = None, witness: Witness | None = None
+    database: Database, *, kept_for: timedelta | None = None, witness: ClientHistory | None = None
 ) -> Findings:
     """Check log and reviews in one snapshot.
 
     With `kept_for`, the idle time after which a conversation is over, none may have gone on later,
     and no contact may have begun anew earlier. With `witness` log and reviews must agree with what
-    its clients were told. Raises database.OUTAGES.
+    its clients were told. Raises database.TRANSIENT_ERRORS.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -140,7 +140,7 @@ def _check_batch(connection: Connection, ids: Sequence[str]) -> tuple[list[str],
     return problems, len(logged)
 
 
-def _contradicted(connection: Connection, witness: Witness) -> Iterator[str]:
+def _contradicted(connection: Connection, witness: ClientHistory) -> Iterator[str]:
     replies: dict[str, str | None] = {}
     for sids in _chunks(witness.answers):
         for sid, logged in batch.read(connection, sids).replies.items():

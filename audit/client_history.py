@@ -17,7 +17,7 @@ from conversation.wording import APOLOGY
 
 
 @dataclass(slots=True)
-class Witness:
+class ClientHistory:
     """Every delivery's answer, in order, and every status that was acknowledged.
 
     An answer is what the customer was told: "" is silence, None no usable answer (none came, or

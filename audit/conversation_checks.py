@@ -168,14 +168,14 @@ def _wrong_step(before: MessageFacts, after: MessageFacts) -> Iterator[str]:
     added = after.answers.keys() - before.answers.keys()
     match after.outcome:
         case Outcome.ANSWERED:
-            is_right = kept and len(added) == 1
+            verify_key = kept and len(added) == 1
         case Outcome.FINISHED:
-            is_right = kept and added == {"review"}
+            verify_key = kept and added == {"review"}
         case Outcome.ASKED_AGAIN:
-            is_right = after.state == before.state and after.answers == before.answers
+            verify_key = after.state == before.state and after.answers == before.answers
         case _:
-            is_right = True
-    if not is_right:
+            verify_key = True
+    if not verify_key:
         yield f"has other facts in {after.message_sid} than follow from the message before it"
     elif after.outcome != Outcome.MIGRATED and any(after.answers[n] != after.body for n in added):
         yield f"has an answer in {after.message_sid} that is not what was written"

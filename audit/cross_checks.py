@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from conversation.model import Outcome, State
 from conversation.state_machine import MAX_AHEAD
-from core.pseudonym import FORGOTTEN
+from core.pseudonym import PSEUDONYM_PREFIX
 from core.text import search_text
 from models import LoggedMessage, Review
 from reviews.repository import PENDING
@@ -133,7 +133,7 @@ def _wrong_reviews(connection: Connection) -> Iterator[str]:
                 yield f"review {row.id} has a status that does not exist"
             if not row.is_legacy and first_of_ours is None:
                 first_of_ours = row.id
-            if row.contact_number.startswith(FORGOTTEN):
+            if row.contact_number.startswith(PSEUDONYM_PREFIX):
                 yield f"review {row.id} is of a contact who was forgotten"
             if row.is_legacy and first_of_ours is not None:
                 yield f"review {row.id} is called an earlier program's, and is newer than ours"

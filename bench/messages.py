@@ -25,7 +25,7 @@ from bench.traffic import Tally, Traffic, Void, make_traffic
 MESSAGES_PER_SECOND = 80
 """What WhatsApp lets one sender have: https://www.twilio.com/docs/whatsapp/api (message rates)."""
 
-MOST_PER_SECOND = 8 * 1024
+MAX_PER_SECOND = 8 * 1024
 """More requests than any subject with a database takes."""
 
 
@@ -67,7 +67,7 @@ class Sender:
 
     def keep_busy(self, connections: int, seconds: int) -> float:
         """Send for so long; return the messages a second. Raises Void."""
-        part = self.traffic.requests[self.place : self.place + seconds * MOST_PER_SECOND]
+        part = self.traffic.requests[self.place : self.place + seconds * MAX_PER_SECOND]
         load = client.send(self.running.server.port, part, connections, seconds)
         if self.running.subject.database and load.answered > len(part):
             raise Void("too few requests had been prepared")

@@ -28,10 +28,10 @@ from core import logs
 from core.clock import utc_now
 from db.engine import Database, open_database
 from ingest import group_commit
-from ingest.group_commit import Recorder
-from ingest.message_queue import WaitingRoom
+from ingest.group_commit import GroupCommit
+from ingest.message_queue import MessageQueue
 from ingest.pending import Reply
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from simulator.fake_twilio import ACCOUNT_SID
 from storage.end_cache import NoCache
 from web.form_body import parse, read_pairs, read_signed_form
@@ -122,12 +122,12 @@ async def at_the_edge(raw: Sequence[bytes]) -> tuple[dict[str, float], list[Mess
     return found, messages
 
 
-class WithoutWriter(Collector):
-    """A collector whose messages are answered by whoever measures what waiting costs."""
+class WithoutWriter(MessageWriter):
+    """A writer whose messages are answered by whoever measures what waiting costs."""
 
     def __init__(self) -> None:
         super().__init__(cast(Database, None), NoCache(), IDLE_AFTER)
-        self.room = self._room
+        self.room = self._queue
 
     def _ensure_writer(self) -> None:
         pass
@@ -135,18 +135,18 @@ class WithoutWriter(Collector):
 
 async def waiting(messages: Sequence[Message]) -> float:
     """Time what waiting itself costs: the queue, the timer, the wake-up, for a batch at once."""
-    collector = WithoutWriter()
+    writer = WithoutWriter()
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
         for place in range(0, len(messages), BATCH):
             part = messages[place : place + BATCH]
-            crowd = [asyncio.create_task(collector.reply_to(message)) for message in part]
+            crowd = [asyncio.create_task(writer.submit(message)) for message in part]
             for _ in range(3):
                 await asyncio.sleep(0)
-            batch = collector.room.next_batch()
-            collector.room.claim(batch)
-            collector.room.answer({entry: Reply(GREETING) for entry in batch})
+            batch = writer.room.next_batch()
+            writer.room.claim(batch)
+            writer.room.answer({entry: Reply(GREETING) for entry in batch})
             await asyncio.gather(*crowd)
         best = min(best, time.perf_counter() - began)
     return 1e6 * best / len(messages)
@@ -154,8 +154,8 @@ async def waiting(messages: Sequence[Message]) -> float:
 
 def in_the_writer(database: Database, messages: Sequence[Message], loop: Any) -> dict[str, float]:
     """Time what the writer does for messages that come in batches."""
-    room = WaitingRoom()
-    writer = Recorder(database, NoCache(), room, utc_now, IDLE_AFTER, "")
+    room = MessageQueue()
+    writer = GroupCommit(database, NoCache(), room, utc_now, IDLE_AFTER, "")
     taken: dict[str, float] = defaultdict(float)
     with timed_statements(database, taken), timed_calls(taken):
         for place in range(0, len(messages), BATCH):

@@ -65,16 +65,16 @@ class Running:
         """Compare the database with what was sent. Raises Void."""
         if self.subject.database is None:
             return
-        self._insist_on_count("reviews", tally.least_reviews, tally.most_reviews)
+        self._require_count("reviews", tally.least_reviews, tally.most_reviews)
         if self.subject.is_ours:
-            self._insist_on_count("messages", tally.messages, tally.messages + tally.unanswered)
+            self._require_count("messages", tally.messages, tally.messages + tally.unanswered)
             database = open_database(self.url)
             problems = check(database).problems
             database.close()
             if problems:
                 raise Void(f"{self.subject.name}: {problems[0]}")
 
-    def _insist_on_count(self, kind: str, least: int, most: int) -> None:
+    def _require_count(self, kind: str, least: int, most: int) -> None:
         count = self.count(kind)
         if not least <= count <= most:
             raise Void(f"{self.subject.name}: {count} {kind}, not {least} to {most}")

@@ -21,7 +21,7 @@ from core.logs import describe
 from core.settings import Settings, SettingsError
 from db import integrity
 from db.engine import name_of, open_database
-from db.errors import OUTAGES, CannotStart
+from db.errors import TRANSIENT_ERRORS, StartupError
 from db.schema import SCHEMA_VERSION
 
 NAMES_OF_SQLITE = ("-journal", "-wal", "-shm")
@@ -38,13 +38,13 @@ def back_up(database: Path, copy: Path) -> int:
     Nobody who writes to it waits: https://sqlite.org/backup.html. Raises Refused where `copy`
     exists, and sqlite3.Error or OSError where one of the two can't be read or written.
     """
-    _insist_on_new(copy)
+    _require_new(copy)
     if not database.is_file():
         raise Refused(f"There is no database {database} yet.")
     if copy.resolve() in [Path(f"{database}{end}") for end in NAMES_OF_SQLITE]:
         raise Refused(f"{copy} is a name that the database needs for itself.")
     with closing(_open(database)) as source:
-        reviews = _insist_on_sound(source, database)
+        reviews = _require_sound(source, database)
         _copy(source, copy)
     return reviews
 
@@ -60,12 +60,12 @@ def restore(copy: Path, database: Path) -> Path | None:
     if database.exists() and copy.samefile(database):
         raise Refused(f"{copy} is the database itself.")
     with closing(_open(copy, "ro")) as source:
-        _insist_on_sound(source, copy)
+        _require_sound(source, copy)
         _try_out(source, database.parent)
         if not database.exists():
             # SQLite would take what a lost database left in them for changes to the new one.
             for end in ("-wal", "-journal"):
-                _insist_on_new(database.with_name(database.name + end))
+                _require_new(database.with_name(database.name + end))
             _copy(source, database)
             with closing(_open(database)) as target:
                 target.execute("PRAGMA journal_mode=WAL")
@@ -93,7 +93,7 @@ def _try_out(source: sqlite3.Connection, folder: Path) -> None:
         try:
             unsound = [*integrity.problems(database)]
             check(database)
-        except (CannotStart, DBAPIError, *OUTAGES) as error:
+        except (StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
             raise Refused(f"It can't be used: {describe(error)}") from None
         finally:
             database.close()
@@ -117,7 +117,7 @@ def _copy(source: sqlite3.Connection, copy: Path) -> None:
             target.execute("PRAGMA journal_mode=OFF")  # what fails here is thrown away
             source.backup(target)  # in one step, so of one moment
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
-        _insist_on_new(copy)
+        _require_new(copy)
         partial.rename(copy)
     finally:
         partial.unlink(missing_ok=True)
@@ -148,14 +148,14 @@ def _alone_in(database: sqlite3.Connection) -> Iterator[None]:
         database.execute("PRAGMA journal_mode=WAL")
 
 
-def _insist_on_new(file: Path) -> None:
+def _require_new(file: Path) -> None:
     if file.exists():
         raise Refused(f"{file} exists already: take another name, or move that file away.")
     if not file.parent.is_dir():
         raise Refused(f"There is no folder {file.parent}.")
 
 
-def _insist_on_sound(connection: sqlite3.Connection, file: Path) -> int:
+def _require_sound(connection: sqlite3.Connection, file: Path) -> int:
     """Count the reviews. Raises Refused where it is no sound database that we could use."""
     try:
         [state] = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -196,7 +196,7 @@ def main() -> None:
             kept = restore(copy, database.file)
     except (SettingsError, Refused) as error:
         sys.exit(str(error))
-    except (sqlite3.Error, OSError, CannotStart, DBAPIError, *OUTAGES) as error:
+    except (sqlite3.Error, OSError, StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
         sys.exit(f"The {word} failed: {describe(error)}")
     if word == "backup":
         tell(f"Backed up {reviews} reviews to {copy}. Keep it as safe as the database.")
@@ -206,7 +206,7 @@ def main() -> None:
         tell(f"What was there before is kept in {kept}.")
     try:
         found = check(database)
-    except (CannotStart, DBAPIError, *OUTAGES) as error:
+    except (StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
         sys.exit(f"It can't be checked just now: {describe(error)}")
     tell(f"It has {found.reviews} reviews and {found.messages} messages.")
     if found.problems:

@@ -7,16 +7,16 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.check import check
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from core.logs import describe
 from core.settings import Settings, SettingsError
 from db import integrity, schema
 from db.engine import name_of, open_database
-from db.errors import OUTAGES
+from db.errors import TRANSIENT_ERRORS
 from db.schema import SCHEMA_VERSION
 
 
-def read_options() -> tuple[bool, Witness | None]:
+def read_options() -> tuple[bool, ClientHistory | None]:
     """Read the command line: whether to be strict, and a witness. Raises OSError or ValueError."""
     parser = argparse.ArgumentParser(prog="run.py check-data", description=__doc__)
     parser.add_argument(
@@ -29,7 +29,7 @@ def read_options() -> tuple[bool, Witness | None]:
         " setting never changed, and version 1 never kept conversations in memory",
     )
     options = parser.parse_args()
-    return options.strict, Witness.load(options.witness) if options.witness else None
+    return options.strict, ClientHistory.load(options.witness) if options.witness else None
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         for problem in unsound:  # now: of a damaged file the rest may not be readable
             tell(problem)
         findings = check(database, kept_for=kept_for, witness=witness)
-    except (SQLAlchemyError, ValueError, *OUTAGES) as error:
+    except (SQLAlchemyError, ValueError, *TRANSIENT_ERRORS) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:
         tell(problem)

@@ -23,7 +23,7 @@ from core.logs import describe
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from db import schema
 from db.engine import Database, name_of, open_database
-from db.errors import OUTAGES, CannotStart
+from db.errors import TRANSIENT_ERRORS, StartupError
 from db.schema import SCHEMA_VERSION
 from models import LoggedMessage
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, new_sid
@@ -100,14 +100,14 @@ def _look_at_database(database: Database, settings: Settings) -> Iterator[Findin
                 return
         version = schema.schema_version(database.engine)
         yield Finding("database", f"{place} answers")
-        schema.insist_on_unicode(database.engine)
+        schema.require_unicode(database.engine)
         yield from _look_at_schema(database, version)
         if version == SCHEMA_VERSION:
             with database.write() as connection:
                 message_log.prove_writable(connection)
             yield Finding("database", "a message can be written")
             yield from _look_at_clock(database)
-    except CannotStart as error:
+    except StartupError as error:
         yield problem("database", f"{place} can't be used", str(error))
     except (TypeError, ValueError, DataError) as error:  # put there by hand
         yield problem(
@@ -115,7 +115,7 @@ def _look_at_database(database: Database, settings: Settings) -> Iterator[Findin
             f"{place} has a value that can't be read: {type(error).__name__}",
             "python3 run.py check-data names it.",
         )
-    except (OSError, DBAPIError, *OUTAGES) as error:
+    except (OSError, DBAPIError, *TRANSIENT_ERRORS) as error:
         yield problem(
             "database",
             f"{place} can't be used: {describe(error)}",

@@ -8,9 +8,9 @@ from core.logs import describe
 from core.settings import Settings, SettingsError
 from db import schema
 from db.engine import open_database
-from db.errors import OUTAGES, CannotStart
+from db.errors import TRANSIENT_ERRORS, StartupError
 from db.schema import SCHEMA_VERSION
-from privacy.erasure import forget_contact
+from privacy.erasure import erase_contact
 from whatsapp.address import contact_of
 
 
@@ -26,15 +26,15 @@ def main() -> None:
                 f"Nothing is forgotten: the database has schema {version}, this program needs"
                 f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
             )
-        forgotten = forget_contact(database, contact, settings.forgetting_keys[0])
+        forgotten = erase_contact(database, contact, settings.pseudonym_keys[0])
     except SettingsError as error:
         sys.exit(str(error))
-    except (CannotStart, DBAPIError, *OUTAGES) as error:
+    except (StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
         sys.exit(f"That failed, so run it again: {describe(error)}")
     if forgotten is None:
         sys.exit(f"Nothing is known of {contact}.")
     print(  # noqa: T201 - this is what people run it for
-        f"Forgotten: {_number_of(forgotten.reviews, 'review')}, the words of"
+        f"ErasedContact: {_number_of(forgotten.reviews, 'review')}, the words of"
         f" {_number_of(forgotten.messages, 'message')}, and the number itself."
     )
 

@@ -8,7 +8,7 @@ import httpx
 
 from core.settings import Settings, SettingsError
 from simulator.chat import chat
-from simulator.demo import EXAMPLES, demo, demo_with_witness, read_examples
+from simulator.demo import EXAMPLES, demo, demo_with_history, read_examples
 from simulator.fake_twilio import ACCOUNT_SID, TWILIO_SECONDS, Simulator
 from simulator.twiml_reader import NotAnswered
 
@@ -58,7 +58,7 @@ def main() -> None:
             elif options.witness is None:
                 demo(twilio, reviews, options.customers)
             else:
-                demo_with_witness(twilio, reviews, options.customers, options.witness)
+                demo_with_history(twilio, reviews, options.customers, options.witness)
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, NotAnswered) as error:

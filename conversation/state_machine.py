@@ -27,7 +27,7 @@ from conversation.wording import (
 )
 from core.text import is_blank
 
-MOST_CHARACTERS: dict[str, int] = {State.ASK_NAME: 150, State.ASK_REVIEW: 150, State.FINISH: 8_000}
+MAX_CHARACTERS: dict[str, int] = {State.ASK_NAME: 150, State.ASK_REVIEW: 150, State.FINISH: 8_000}
 """Code points that an answer may have. Two echoes of 150 fit Twilio's 1,600 bytes in any script."""
 
 MAX_AHEAD = timedelta(days=1)
@@ -65,7 +65,7 @@ def is_under_way(end: LogEnd, now: datetime, idle_after: timedelta) -> bool:
 def _answer(state: str, answers: Answers, text: str) -> _Step:
     if is_blank(text):
         return _ask_again(state, answers, NOT_TEXT)
-    limit = MOST_CHARACTERS[state]
+    limit = MAX_CHARACTERS[state]
     if len(text) > limit:
         return _ask_again(state, answers, TOO_LONG.format(limit=limit))
     return _STEPS[state](answers, text)

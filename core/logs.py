@@ -72,9 +72,9 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.exc_text = None  # another handler's rendering, with the values in it
         message = record.getMessage()
-        if message.startswith("Traceback ") and "CannotStart: " in message:
+        if message.startswith("Traceback ") and "StartupError: " in message:
             # Uvicorn prints the whole way to a refused start; the sentence says it.
-            message = message.rpartition("CannotStart: ")[2].strip()
+            message = message.rpartition("StartupError: ")[2].strip()
         line = f"{self.formatTime(record)} {record.levelname} {_escape(message)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)

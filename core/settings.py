@@ -194,7 +194,7 @@ class Settings(BaseModel):
         return self.secret_key or ((self.api_key,) if self.api_key else ())
 
     @property
-    def forgetting_keys(self) -> tuple[str, ...]:
+    def pseudonym_keys(self) -> tuple[str, ...]:
         """The first makes the pseudonym of a forgotten contact, all are recognised.
 
         Before SECRET_KEY there was API_KEY, or no key at all.

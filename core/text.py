@@ -48,7 +48,7 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i"))
 
 
-MOST_MARKS = 30
+MAX_MARKS = 30
 
 
 def _break_runs(text: str) -> str:
@@ -60,12 +60,12 @@ def _break_runs(text: str) -> str:
     runs = groupby(text, marks_of_it.__contains__) if marks_of_it else ()
     longest = max((len([*run]) for is_mark, run in runs if is_mark), default=0)
     # Nearly every text ends here: a mark decomposes to two at most, its base brings up to three.
-    if 2 * longest + 3 <= MOST_MARKS:
+    if 2 * longest + 3 <= MAX_MARKS:
         return text
     broken, marks = [], 0
     for part in "".join(map(_decompose, text)):  # each by itself, so nothing is put in order yet
         marks = marks + 1 if unicodedata.combining(part) else 0
-        if marks > MOST_MARKS:
+        if marks > MAX_MARKS:
             broken.append("\N{COMBINING GRAPHEME JOINER}")
             marks = 1
         broken.append(part)

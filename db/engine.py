@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
 from core.logs import describe, is_undecodable, without_text
 from core.paths import ROOT
 from db import schema
-from db.errors import OUTAGES, Away, CannotStart
+from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable, StartupError
 from db.sqlite_files import SqliteFiles
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
@@ -42,7 +42,7 @@ _json = partial(json.dumps, ensure_ascii=False)
 class Database:
     """The one door to the tables. Nothing is opened before the first use, which migrates.
 
-    All its methods may raise one of OUTAGES and be called again.
+    All its methods may raise one of TRANSIENT_ERRORS and be called again.
     """
 
     def __init__(self, engine: Engine, files: SqliteFiles | None = None) -> None:
@@ -84,12 +84,12 @@ class Database:
                 with connection.begin():
                     yield connection
                     if lost := self._find_lost_file():
-                        raise Away(f"{lost} was removed or replaced")
+                        raise DatabaseUnavailable(f"{lost} was removed or replaced")
                 if lost := self._find_lost_file():  # during the COMMIT: it may be in either file
                     raise OperationalError("COMMIT", None, OSError(f"{lost} is another now"))
             except OperationalError as error:
                 if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in SURELY_ROLLED_BACK:
-                    raise Away(describe(error)) from error
+                    raise DatabaseUnavailable(describe(error)) from error
                 raise
 
     def migrate(self) -> None:
@@ -106,12 +106,12 @@ class Database:
             if self.file is not None:
                 _make_file(self.file)
             schema.migrate(self.engine)
-        except (CannotStart, *OUTAGES):
+        except (StartupError, *TRANSIENT_ERRORS):
             raise
         except (OSError, sqlite3.OperationalError) as error:
-            raise Away(describe(error)) from error
+            raise DatabaseUnavailable(describe(error)) from error
         except Exception as error:
-            raise CannotStart(
+            raise StartupError(
                 f"The database's tables can't be brought up to date: {describe(error)}"
             ) from error
 
@@ -119,12 +119,12 @@ class Database:
         try:
             return self.engine.connect()
         except InvalidRequestError as error:  # several connections in a row were to a lost file
-            raise Away(describe(error)) from error
+            raise DatabaseUnavailable(describe(error)) from error
 
     def save_lost_files(self) -> None:
         """Save what is in lost files of SQLite, before an idle process is killed with them open."""
         if self._find_lost_file():
-            with suppress(*OUTAGES), self._connect():
+            with suppress(*TRANSIENT_ERRORS), self._connect():
                 """The pool gives up the connection that has them open."""
 
     def _find_lost_file(self) -> str | None:
@@ -134,7 +134,7 @@ class Database:
     def _turn(self) -> Iterator[None]:
         # Bounded, or the threads of requests that were given up would pile up here.
         if not self._one_at_a_time.acquire(timeout=TURN_SECONDS):
-            raise Away(f"no turn within {TURN_SECONDS} s")
+            raise DatabaseUnavailable(f"no turn within {TURN_SECONDS} s")
         try:
             yield
         finally:
@@ -215,7 +215,7 @@ def normalise_url(url: str) -> URL:
 def _recognise_outage(context: ExceptionContext) -> None:
     # Read-only, as after a failover to a standby: an InternalError to the driver.
     if getattr(context.original_exception, "pgcode", None) == "25006":
-        raise Away(describe(context.original_exception))
+        raise DatabaseUnavailable(describe(context.original_exception))
 
 
 IDLE_SECONDS = 5.0

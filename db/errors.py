@@ -11,13 +11,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 
-class Away(Exception):
+class DatabaseUnavailable(Exception):
     """The database can't be used just now, and nothing of this transaction has happened."""
 
 
-OUTAGES = (OperationalError, InterfaceError, PoolTimeoutError, Away)
+TRANSIENT_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError, DatabaseUnavailable)
 """Errors that say "not now" (away, slow, locked, read-only, full): worth trying again."""
 
 
-class CannotStart(Exception):
+class StartupError(Exception):
     """What no second try mends; the text says in a sentence what to do."""

@@ -11,7 +11,7 @@ from models import Base
 
 
 def problems(database: Database) -> Iterator[str]:
-    """Yield a sentence for everything that is wrong. Raises one of database.OUTAGES."""
+    """Yield a sentence for everything that is wrong. Raises one of database.TRANSIENT_ERRORS."""
     with database.read() as connection:
         if database.is_sqlite:
             yield from _damage(connection)

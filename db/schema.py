@@ -17,7 +17,7 @@ from db import utf8_check
 
 if TYPE_CHECKING:
     from alembic.config import Config
-from db.errors import CannotStart
+from db.errors import StartupError
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -40,19 +40,19 @@ The write-ahead log holds the new table and the old one's overwritten pages unti
 def migrate(engine: Engine) -> None:
     """Bring the schema up to date, or do nothing if it is.
 
-    Raises CannotStart if it is newer, if the database can't keep every text, if the disk is too
+    Raises StartupError if it is newer, if the database can't keep every text, if the disk is too
     full to migrate, or if there is a table of another program in the way.
     """
-    insist_on_unicode(engine)
+    require_unicode(engine)
     version = schema_version(engine)
     if version == SCHEMA_VERSION:
         return
     if version is not None and version > SCHEMA_VERSION:
-        raise CannotStart(
+        raise StartupError(
             f"The database has schema {version}, this program knows {SCHEMA_VERSION} at most:"
             " install the newer program again, or restore the backup made before it."
         )
-    # Here only: importing Alembic takes a second that an up-to-date start need not pay.
+    # ServicesDep only: importing Alembic takes a second that an up-to-date start need not pay.
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -65,10 +65,10 @@ def migrate(engine: Engine) -> None:
     try:
         has_old_messages = _upgrade(engine, config)
     except CommandError as error:
-        raise CannotStart(str(error)) from error
+        raise StartupError(str(error)) from error
     except DataError as error:
         _refuse_unreadable_text(engine)
-        raise CannotStart(f"The tables can't be migrated: {describe(error)}") from error
+        raise StartupError(f"The tables can't be migrated: {describe(error)}") from error
     if has_old_messages and engine.dialect.name == "sqlite":
         _empty_write_ahead_log(engine)  # it is as large as the tables were
 
@@ -93,28 +93,28 @@ def _upgrade(engine: Engine, config: "Config") -> bool:
 
 
 def _refuse_unreadable_text(engine: Engine) -> None:
-    """Raise CannotStart where text in a SQLite file is not UTF-8, and say where."""
+    """Raise StartupError where text in a SQLite file is not UTF-8, and say where."""
     if engine.dialect.name != "sqlite":
         return
     with engine.connect() as connection:
         found = [*islice(utf8_check.problems(connection), MAX_NAMED + 1)]
     if found:
         more = "; and more" if len(found) > MAX_NAMED else ""
-        raise CannotStart(
+        raise StartupError(
             "Another program has written text to the database that is not UTF-8"
             f" ({'; '.join(found[:MAX_NAMED])}{more}). Correct these texts or delete their rows,"
             " then start again. Nothing was changed."
         )
 
 
-def insist_on_unicode(engine: Engine) -> None:
-    """Raise CannotStart where the database can't keep every text; SQLite can."""
+def require_unicode(engine: Engine) -> None:
+    """Raise StartupError where the database can't keep every text; SQLite can."""
     if engine.dialect.name == "sqlite":
         return
     with engine.connect() as connection:
         encoding = connection.scalar(sa.text("SHOW server_encoding"))
     if encoding != "UTF8":
-        raise CannotStart(
+        raise StartupError(
             f"The database's encoding is {encoding}, which has not all that customers write: make"
             " another with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0."
         )
@@ -165,7 +165,7 @@ def _has_old_messages(connection: Connection) -> bool:
 
 
 def _require_space(connection: Connection) -> None:
-    """Raise CannotStart where the disk is too full to migrate a SQLite file.
+    """Raise StartupError where the disk is too full to migrate a SQLite file.
 
     The disk of a PostgreSQL server can't be seen from here, so a line in the log has to do.
     """
@@ -179,7 +179,7 @@ def _require_space(connection: Connection) -> None:
     needed = int(connection.scalar(size) or 0) * SPACE_TO_MIGRATE
     free = shutil.disk_usage(file.parent).free
     if free < needed:
-        raise CannotStart(
+        raise StartupError(
             f"Migrating the database {file} needs {_megabytes(needed)} of free disk space, and"
             f" {_megabytes(free)} is free. Free some space on that disk, then start again. Nothing"
             " was changed."

@@ -8,43 +8,42 @@ from conversation.model import LogEnd, Message, Situation, State, Turn
 from conversation.state_machine import take_turn
 from conversation.wording import APOLOGY
 from core.logs import describe, logger, masked
-from core.pseudonym import pseudonym
 from db.engine import Database
-from db.errors import OUTAGES, Away
-from ingest.idempotency import MessageSidTaken, insist_on_same
-from ingest.message_queue import WaitingRoom
-from ingest.pending import Entry, Fate, OutcomeUnknown, Reply, WithdrawnMeanwhile
+from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable
+from ingest.idempotency import MessageSidTaken, repeat_reply
+from ingest.message_queue import MessageQueue
+from ingest.pending import InDoubt, PendingMessage, PendingStatus, Reply, WithdrawnMeanwhile
 from reviews import repository
 from storage import batch, contact_state, message_log
-from storage.batch import BatchFacts, LoggedReply, Value
+from storage.batch import BatchFacts, Value
 from storage.end_cache import EndCache
 
-Replies = dict[Entry, Reply | MessageSidTaken]
+Replies = dict[PendingMessage, Reply | MessageSidTaken]
 
 Taken = tuple[Message, Turn, datetime]
 """A message, the turn that it led to, and the clock as it was read for it."""
 
 
-class Recorder:
-    """Takes batches out of the waiting room and into the database; of one thread's use."""
+class GroupCommit:
+    """Takes batches out of the queue and into the database; of one thread's use."""
 
     def __init__(
         self,
         database: Database,
         cache: EndCache,
-        room: WaitingRoom,
+        queue: MessageQueue,
         clock: Callable[[], datetime],
         idle_after: timedelta,
-        forgetting_keys: Sequence[str],
+        pseudonym_keys: Sequence[str],
     ) -> None:
-        self._database, self._cache, self._room, self._clock = database, cache, room, clock
-        self._idle_after, self._forgetting_keys = idle_after, forgetting_keys
+        self._database, self._cache, self._queue, self._clock = database, cache, queue, clock
+        self._idle_after, self._pseudonym_keys = idle_after, pseudonym_keys
 
-    def take(self, entries: list[Entry]) -> None:
+    def take(self, entries: list[PendingMessage]) -> None:
         """Record a batch in one transaction or, where one message spoils that, one by one.
 
-        Who is not answered by it stays in the waiting room. Raises OUTAGES or OutcomeUnknown; the
-        same batch may be taken again, whoever was answered or withdrawn since.
+        Whatever is not answered stays in the queue. The same batch may be taken again. Raises one
+        of TRANSIENT_ERRORS, or InDoubt.
         """
         entries = [entry for entry in entries if not entry.is_over]
         if not entries:
@@ -52,7 +51,7 @@ class Recorder:
             return
         try:
             self._record(entries)
-        except (*OUTAGES, OutcomeUnknown):
+        except (*TRANSIENT_ERRORS, InDoubt):
             raise
         except Exception as error:
             logger.warning("a batch is taken again one by one: %s", describe(error))
@@ -66,28 +65,28 @@ class Recorder:
         try:
             with self._database.write() as connection:
                 message_log.prove_writable(connection)
-        except OUTAGES:
+        except TRANSIENT_ERRORS:
             raise
         except Exception as error:  # no message is at stake: trying again is right
-            raise Away(describe(error)) from error
+            raise DatabaseUnavailable(describe(error)) from error
 
-    def _take_alone(self, entry: Entry) -> set[str]:
+    def _take_alone(self, entry: PendingMessage) -> set[str]:
         try:
             return self._record([entry], use_cache=False)
-        except (*OUTAGES, OutcomeUnknown):
+        except (*TRANSIENT_ERRORS, InDoubt):
             raise
         except Exception as error:
             sid = entry.message.sid
             logger.error("not recorded sid=%s: %s", sid, describe(error), exc_info=error)
-            self._room.refuse([entry], Reply(APOLOGY))
+            self._queue.refuse([entry], Reply(APOLOGY))
             if entry.is_over:
                 return set()
-            # Of unknown fate, and the log can't be asked about it: others go first.
-            self._room.let_others_pass([entry.message.contact])
+            # Of unknown status, and the log can't be asked about it: others go first.
+            self._queue.let_others_pass([entry.message.contact])
             time.sleep(0.1)
             return {entry.message.contact}
 
-    def _record(self, entries: list[Entry], *, use_cache: bool = True) -> set[str]:
+    def _record(self, entries: list[PendingMessage], *, use_cache: bool = True) -> set[str]:
         """Take a batch's turns in one transaction; return the contacts that others have locked.
 
         The first read comes after the locks, and the claim is the last step before COMMIT.
@@ -102,38 +101,40 @@ class Recorder:
                 sids = [entry.message.sid for entry in ours]
                 facts = batch.read(connection, sids, locked, cached)
                 self._answer_known(ours, facts, replies)
-                fresh = self._room.settle(entry for entry in ours if entry not in replies)
+                fresh = self._queue.settle(entry for entry in ours if entry not in replies)
                 taken, ends = self._take_turns(fresh, facts, replies)
                 batch.write(connection, _rows_of(taken))
-                self._room.claim(replies)
+                self._queue.claim(replies)
         except WithdrawnMeanwhile:
             return set()
-        except Away:
-            self._room.unclaim(replies, Fate.WAITING)
+        except DatabaseUnavailable:
+            self._queue.unclaim(replies, PendingStatus.WAITING)
             raise
         except Exception as error:
-            if self._room.unclaim(replies, Fate.UNKNOWN):
-                raise OutcomeUnknown(describe(error)) from error
+            if self._queue.unclaim(replies, PendingStatus.IN_DOUBT):
+                raise InDoubt(describe(error)) from error
             raise
-        self._room.answer(replies)
+        self._queue.answer(replies)
         _log_taken(taken)
         # At START nothing of what was said matters to the next turn.
         self._cache.put({c: end for c, end in ends.items() if end.state != State.START})
         others = [contact for contact in contacts if contact not in locked]
-        self._room.let_others_pass(others)
+        self._queue.let_others_pass(others)
         if others == contacts:
             time.sleep(0.005)  # as long as another worker's commit takes
         return set(others)
 
-    def _answer_known(self, entries: list[Entry], facts: BatchFacts, replies: Replies) -> None:
+    def _answer_known(
+        self, entries: list[PendingMessage], facts: BatchFacts, replies: Replies
+    ) -> None:
         """Answer what is in the log already, with the words it was answered with then."""
         for entry in entries:
             logged = facts.replies.get(entry.message.sid)
             if logged is not None:
-                replies[entry] = self._repeat(entry.message, logged)
+                replies[entry] = repeat_reply(entry.message, logged, self._pseudonym_keys)
 
     def _take_turns(
-        self, entries: list[Entry], facts: BatchFacts, replies: Replies
+        self, entries: list[PendingMessage], facts: BatchFacts, replies: Replies
     ) -> tuple[list[Taken], dict[str, LogEnd]]:
         """Take the entries' turns in order; return them, and where their contacts stand then."""
         taken: list[Taken] = []
@@ -146,18 +147,6 @@ class Recorder:
             taken.append((message, turn, now))
             replies[entry] = Reply(turn.reply, turn.conversation_id if turn.is_finished else None)
         return taken, ends
-
-    def _repeat(self, message: Message, logged: LoggedReply) -> Reply | MessageSidTaken:
-        """Say again what was answered, or nothing where those words have been erased."""
-        if logged.is_erased:
-            contact, keys = message.contact, self._forgetting_keys
-            names = {contact, *(pseudonym(contact, key) for key in keys)}
-            return Reply("") if logged.contact in names else MessageSidTaken(message.sid)
-        try:
-            insist_on_same(message, logged.contact, logged.text)
-        except MessageSidTaken as error:
-            return error
-        return Reply(logged.reply, logged.conversation_id if logged.is_finished else None)
 
 
 def _rows_of(taken: list[Taken]) -> dict[str, list[dict[str, Value]]]:

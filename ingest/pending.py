@@ -1,7 +1,7 @@
 """A message on its way to its answer: who waits for it, and what became of it.
 
 waiting -> committing -> answered, or waiting -> withdrawn. Where a COMMIT fails, a message is of
-unknown fate until the log has been asked.
+unknown status until the log has been asked.
 """
 
 from asyncio import Future
@@ -23,7 +23,7 @@ class Reply:
     confirms: str | None = None
 
 
-class OutcomeUnknown(Exception):
+class InDoubt(Exception):
     """COMMIT was sent, its answer never came: nobody knows yet whether the message is recorded."""
 
 
@@ -35,16 +35,16 @@ class WithdrawnMeanwhile(Exception):
     """A customer was told to send again while the batch was under way: it goes on without them."""
 
 
-class Fate(Enum):
+class PendingStatus(Enum):
     WAITING = auto()
     COMMITTING = auto()
-    UNKNOWN = auto()
+    IN_DOUBT = auto()
     ANSWERED = auto()
     WITHDRAWN = auto()
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class PendingMessage:
     """A message on its way. Deliveries of one SID that overlap share the entry, and its answer.
 
     `number` counts the arrivals. Each of `deliveries` is waited for, in its own event loop.
@@ -54,19 +54,19 @@ class Entry:
     number: int
     entered_at: float
     """By time.monotonic."""
-    fate: Fate = Fate.WAITING
+    status: PendingStatus = PendingStatus.WAITING
     deliveries: list[Future[None]] = field(default_factory=list)
     answer: Reply | Exception | None = None
 
     @property
     def is_over(self) -> bool:
-        return self.fate is Fate.ANSWERED or self.fate is Fate.WITHDRAWN
+        return self.status is PendingStatus.ANSWERED or self.status is PendingStatus.WITHDRAWN
 
     def result(self) -> Reply:
-        """Return the answer, or raise it. Raises OutcomeUnknown where there is none yet."""
+        """Return the answer, or raise it. Raises InDoubt where there is none yet."""
         if isinstance(self.answer, Reply):
             return self.answer
-        raise self.answer or OutcomeUnknown
+        raise self.answer or InDoubt
 
 
 def wake(deliveries: Iterable[Future[None]]) -> None:

@@ -15,16 +15,16 @@ from conversation.model import Message
 from core.clock import utc_now
 from core.logs import describe, logger
 from db.engine import Database
-from db.errors import OUTAGES, CannotStart
-from ingest.group_commit import Recorder
-from ingest.message_queue import WaitingRoom
-from ingest.pending import ClientGone, OutcomeUnknown, Reply, wake
+from db.errors import TRANSIENT_ERRORS, StartupError
+from ingest.group_commit import GroupCommit
+from ingest.message_queue import MessageQueue
+from ingest.pending import ClientGone, InDoubt, Reply, wake
 from reviews import repository
 from storage.end_cache import EndCache
 
 
-class Collector:
-    """The writer and its waiting room. It starts with `start`, or with the first message."""
+class MessageWriter:
+    """The writer and its queue. It starts with `start`, or with the first message."""
 
     DEADLINE_SECONDS = 6.0
     """After arrival. Twilio waits 15 s, or 7 with the webhook address that the README gives."""
@@ -46,23 +46,23 @@ class Collector:
         cache: EndCache,
         idle_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
-        forgetting_keys: Sequence[str] = ("",),
+        pseudonym_keys: Sequence[str] = ("",),
     ) -> None:
         self._database, self._cache, self._clock = database, cache, clock
-        self._idle_after, self._forgetting_keys = idle_after, forgetting_keys
+        self._idle_after, self._pseudonym_keys = idle_after, pseudonym_keys
         self._starting = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
         self._be_new()
 
     def _be_new(self) -> None:
-        self._room = WaitingRoom(self._look_around)
-        self._recorder = Recorder(
+        self._queue = MessageQueue(self._look_around)
+        self._recorder = GroupCommit(
             self._database,
             self._cache,
-            self._room,
+            self._queue,
             self._clock,
             self._idle_after,
-            self._forgetting_keys,
+            self._pseudonym_keys,
         )
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
@@ -71,33 +71,33 @@ class Collector:
         self._said_at, self._said_away = -self.SAID_AGAIN_SECONDS, False
         self._failure: Exception | None = None
 
-    async def reply_to(
+    async def submit(
         self, message: Message, client_gone: Callable[[], Coroutine[Any, Any, None]] | None = None
     ) -> Reply:
         """Wait until the message's turn is on disk; return what was answered to it, now or before.
 
         At the deadline the message is withdrawn, and the reply is the apology. `client_gone` ends
-        when the client has closed its connection. Raises MessageSidTaken, OutcomeUnknown,
-        ClientGone, or CannotStart where the process never could.
+        when the client has closed its connection. Raises MessageSidTaken, InDoubt,
+        ClientGone, or StartupError where the process never could.
         """
         self._ensure_writer()
         if self._failure is not None:
             raise self._failure.with_traceback(None)
-        room, loop = self._room, asyncio.get_running_loop()
+        queue, loop = self._queue, asyncio.get_running_loop()
         delivery = loop.create_future()
-        entry = room.enter(message, delivery)
+        entry = queue.enter(message, delivery)
         # Two rounds of the loop later: in one it reads what else has come, in the next it takes
         # that in (uvloop does; asyncio's own loop sees less of it).
-        loop.call_soon(loop.call_soon, room.call_writer, entry)
+        loop.call_soon(loop.call_soon, queue.call_writer, entry)
         quick = min(self.QUICK_SECONDS, self.DEADLINE_SECONDS)
         timer = loop.call_later(quick, self._wait_on, delivery, quick, client_gone)
         try:
             await delivery
         finally:
             timer.cancel()
-            room.leave(entry, delivery)
+            queue.leave(entry, delivery)
         if not entry.is_over:
-            room.withdraw(entry)
+            queue.withdraw(entry)
         return entry.result()
 
     def _wait_on(
@@ -118,7 +118,7 @@ class Collector:
     def start(self, on_death: Callable[[], None] = lambda: None) -> None:
         """Start the writer and wait for its first try to open the database, whatever comes of it.
 
-        `on_death` is called, in the writer's thread, should that die later. Raises CannotStart.
+        `on_death` is called, in the writer's thread, should that die later. Raises StartupError.
         """
         self._on_death = on_death
         self._ensure_writer()
@@ -134,7 +134,7 @@ class Collector:
 
     def close(self) -> None:
         """Answer who waits, as far as the database lets us, and end the writer."""
-        self._room.close()
+        self._queue.close()
         if self._thread is not None:
             self._thread.join(timeout=2 * self.DEADLINE_SECONDS)
             if not self._thread.is_alive():
@@ -151,7 +151,7 @@ class Collector:
         try:
             self._open = self._until_done(self._open_database)
             self._tried.set()
-            while (batch := self._room.next_batch()) and self._until_done(
+            while (batch := self._queue.next_batch()) and self._until_done(
                 lambda: self._recorder.take(batch)
             ):
                 pass
@@ -164,7 +164,7 @@ class Collector:
         self._database.migrate()
         try:
             repository.fill_search_text(self._database)
-        except OUTAGES:
+        except TRANSIENT_ERRORS:
             raise
         except Exception as error:  # a search finds less, and every message is still recorded
             logger.error("search_text is not filled in: %s", describe(error))
@@ -180,7 +180,7 @@ class Collector:
         while True:
             try:
                 action()
-            except (*OUTAGES, OutcomeUnknown) as error:
+            except (*TRANSIENT_ERRORS, InDoubt) as error:
                 self._note_away(error)
                 self._tried.set()
             else:
@@ -189,15 +189,15 @@ class Collector:
                 return True
             # At once after the first failure: it may have been one connection that broke, and the
             # pool has new ones.
-            if self._room.wait_closed(pause):
+            if self._queue.wait_closed(pause):
                 return False
-            self._room.drop_expired()
+            self._queue.drop_expired()
             pause = self._next_pause(pause)
 
     def _next_pause(self, pause: float) -> float:
         """Say how long to pause before the next try, by the pause before this one."""
         longer = max(2 * pause, 0.05)
-        waited = self._room.longest_wait()
+        waited = self._queue.longest_wait()
         if waited is None:
             return min(longer, self.LONGEST_PAUSE_SECONDS)
         left = self.DEADLINE_SECONDS - waited - self.LAST_TRY_SECONDS
@@ -219,13 +219,13 @@ class Collector:
 
     def _die(self, error: Exception) -> None:
         started = self._tried.is_set()
-        if not isinstance(error, CannotStart):
+        if not isinstance(error, StartupError):
             logger.critical("the writer ends: %s", describe(error), exc_info=error)
         elif started:  # else start() raises it, and whoever called that says it
             logger.critical("the writer ends: %s", error)
         self._failure = error
-        self._room.close()
-        self._room.refuse(self._room.everyone(), error)
+        self._queue.close()
+        self._queue.refuse(self._queue.everyone(), error)
         self._tried.set()
         if started:
             self._on_death()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from core.clock import utc_now
 from core.logs import logger, masked
-from core.pseudonym import FORGOTTEN, pseudonym
+from core.pseudonym import PSEUDONYM_PREFIX, pseudonym
 from db.engine import Database
 from models import LoggedMessage, Review
 from privacy import message_erasure
@@ -20,7 +20,7 @@ from storage import contact_state
 def erase_review(database: Database, review_id: int) -> bool:
     """Erase a review and the words of its conversation; say whether there was one.
 
-    Raises one of database.OUTAGES, also where its contact stays locked for too long.
+    Raises one of database.TRANSIENT_ERRORS, also where its contact stays locked for too long.
     """
     found = sa.select(Review.conversation_id, Review.contact_number).where(Review.id == review_id)
     with database.write() as connection:
@@ -38,21 +38,21 @@ def erase_review(database: Database, review_id: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ErasedContact:
     """How much there was of a contact."""
 
     reviews: int
     messages: int
 
 
-def forget_contact(database: Database, contact: str, key: str) -> Forgotten | None:
+def erase_contact(database: Database, contact: str, key: str) -> ErasedContact | None:
     """Erase a contact's reviews, words and number; None if unknown.
 
-    The log keeps a pseudonym in the number's place, made with `key`: the first of
-    Settings.forgetting_keys. Raises one of database.OUTAGES, also where the contact stays locked
-    for too long.
+    The log keeps a pseudonym in the number's place. `key` makes it: the first of
+    Settings.pseudonym_keys. Raises one of db.errors.TRANSIENT_ERRORS, also where the contact stays
+    locked for too long.
     """
-    if contact.startswith(FORGOTTEN):
+    if contact.startswith(PSEUDONYM_PREFIX):
         return None
     name = pseudonym(contact, key)
     with database.write() as connection:
@@ -64,4 +64,4 @@ def forget_contact(database: Database, contact: str, key: str) -> Forgotten | No
     logger.info(
         "contact forgotten contact=%s reviews=%d messages=%d", masked(contact), gone, messages
     )
-    return Forgotten(gone, messages)
+    return ErasedContact(gone, messages)

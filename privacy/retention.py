@@ -60,7 +60,7 @@ class Retention:
     def erase_some(self) -> int:
         """Erase the words of the oldest conversations; return how many messages had some.
 
-        Raises one of database.OUTAGES.
+        Raises one of database.TRANSIENT_ERRORS.
         """
         if self._kept is None:
             return 0

@@ -10,7 +10,7 @@ from db.engine import Database
 from models import Review
 from reviews.query import EVERYTHING, Filter
 
-MOST_PRODUCTS = 1000
+MAX_PRODUCTS = 1000
 """How many products the statistics tell of: they are what customers typed, so without end."""
 
 
@@ -29,7 +29,7 @@ def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
     with database.snapshot() as connection:
         by_status = count_by(connection, Review.status, chosen)
         by_day = count_by_day(connection, database, chosen)
-        by_product = count_by(connection, Review.product_name, chosen, MOST_PRODUCTS)
+        by_product = count_by(connection, Review.product_name, chosen, MAX_PRODUCTS)
     return Statistics(
         total=sum(count for _, count in by_status),
         by_product=by_product,

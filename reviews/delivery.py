@@ -22,7 +22,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryLabel:
     """A delivery status: the sign that WhatsApp has for it, and words."""
 
     sign: str
@@ -43,12 +43,12 @@ _WORDS = {
 }
 
 
-def told(status: str, error_code: int | None) -> Told:
+def describe_delivery(status: str, error_code: int | None) -> DeliveryLabel:
     """Put a delivery status into a sign and words, with the reason where it failed."""
     words = _WORDS.get(status, status)  # an earlier program had words of its own
     if status not in FAILURES:
-        return Told(status if status in _SIGNS else "waiting", words)
+        return DeliveryLabel(status if status in _SIGNS else "waiting", words)
     if error_code is not None:
         reason = REASONS.get(error_code, "see Twilio's list of errors")
         words += f": {reason} (code {error_code})"
-    return Told("failed", words)
+    return DeliveryLabel("failed", words)

@@ -20,10 +20,10 @@ from reviews.query import Filter
 
 DAYS = 30
 
-MOST_MESSAGES = 20_000
+MAX_MESSAGES = 20_000
 """How many of the latest messages are looked at to see how far conversations came."""
 
-MOST_REVIEWS = 10_000
+MAX_REVIEWS = 10_000
 """Of how many of the latest reviews the products are counted."""
 
 PRODUCTS = 6
@@ -72,7 +72,7 @@ def read(database: Database, now: datetime | None = None) -> Figures:
     week, two_weeks = now - timedelta(days=7), now - timedelta(days=14)
     with database.snapshot() as connection:
         days = dict(counts.count_by_day(connection, database, Filter(since=start)))
-        products_since = _not_before(connection, Review.created_at, start, MOST_REVIEWS)
+        products_since = _not_before(connection, Review.created_at, start, MAX_REVIEWS)
         return Figures(
             total=_count(connection),
             week=_count(connection, Review.created_at >= week),
@@ -113,7 +113,7 @@ _MOVED_ON = (Outcome.OPENED, Outcome.ANSWERED)
 
 def _read_conversations(connection: Connection, start: datetime, now: datetime) -> Conversations:
     unerased = LoggedMessage.erased_at.is_(None)  # the condition of an index on received_at
-    since = _not_before(connection, LoggedMessage.received_at, start, MOST_MESSAGES, unerased)
+    since = _not_before(connection, LoggedMessage.received_at, start, MAX_MESSAGES, unerased)
     moved = sa.case((LoggedMessage.outcome.in_(_MOVED_ON), 1), else_=0)
     is_finished = sa.case((LoggedMessage.outcome == Outcome.FINISHED, 1), else_=0)
     query = (

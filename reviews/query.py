@@ -120,11 +120,11 @@ def find(database: Database, review_id: int) -> Row[Any] | None:
         return connection.execute(sa.select(*LISTED).where(Review.id == review_id)).first()
 
 
-MOST_NEWS = 100
+MAX_CHANGES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Changes:
     """Reviews that came into a list, the latest first, others that changed, ids of the erased."""
 
     arrived: Sequence[Row[Any]]
@@ -132,12 +132,12 @@ class News:
     gone: set[int]
 
 
-def news(
+def changes_since(
     database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
-) -> News:
+) -> Changes:
     """Read what came into a list since then, and what has become of the reviews with these ids.
 
-    Of more than MOST_NEWS arrivals the latest. Into the list of a status come also those of the
+    Of more than MAX_CHANGES arrivals the latest. Into the list of a status come also those of the
     last day that have been given it. The filter is for what arrives: what is shown already may fit
     it no longer, and is not to go on telling an old status. Each part has its index, and none that
     every status would have to be written to.
@@ -149,12 +149,12 @@ def news(
     else:
         has_arrived, arrived_at = of_the_last_day & has_changed, Review.updated_at
     arrived = sa.select(*LISTED).where(has_arrived)
-    arrived = arrived.order_by(arrived_at.desc(), Review.id.desc()).limit(MOST_NEWS)
+    arrived = arrived.order_by(arrived_at.desc(), Review.id.desc()).limit(MAX_CHANGES)
     changed = sa.select(*LISTED).where(has_changed, Review.id.in_(shown))
     with database.read() as connection:
         left = connection.scalars(sa.select(Review.id).where(Review.id.in_(shown)))
         gone = {*shown} - {*left}
-        return News(
+        return Changes(
             connection.execute(chosen.narrow(arrived)).all(),
             connection.execute(changed).all(),
             gone,

@@ -47,7 +47,7 @@ _UNFILLED = (
 def fill_search_text(database: Database) -> None:
     """Fill in what another program has left out, so that `q` finds every review.
 
-    Several processes may do it at once. Raises one of database.OUTAGES.
+    Several processes may do it at once. Raises one of database.TRANSIENT_ERRORS.
     """
     with database.read() as connection:
         is_done = connection.execute(_UNFILLED.limit(1)).first() is None

@@ -57,7 +57,7 @@ class Stats(BaseModel):
 
     total: int = Field(examples=[62])
     by_product: list[ProductCount] = Field(
-        description=f"The most reviewed first, {counts.MOST_PRODUCTS} at most."
+        description=f"The most reviewed first, {counts.MAX_PRODUCTS} at most."
     )
     by_day: list[DayCount] = Field(description="Days with reviews, the oldest first.")
     by_status: dict[str, int] = Field(examples=[{"delivered": 40, "read": 22}])

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from conversation.model import Message
 from conversation.state_machine import replay
 from core.console import tell
@@ -110,19 +110,19 @@ def play(twilio: Simulator, contact: str, review: Mapping[str, str]) -> None:
             raise NotAnswered(f"a repeated message was answered {again!r}, not {first!r}")
 
 
-def demo_with_witness(
+def demo_with_history(
     twilio: Simulator, reviews: list[dict[str, str]], customers: int, file: Path
 ) -> None:
     """Play the demo, and write down what every customer was told, also where it ends early."""
-    save_witness(twilio.witness, file)  # sooner than when all has been played
+    save_history(twilio.witness, file)  # sooner than when all has been played
     try:
         demo(twilio, reviews, customers)
     finally:  # what is of use when something went wrong
-        save_witness(twilio.witness, file)
+        save_history(twilio.witness, file)
         tell(f"What every customer was told: {file}")
 
 
-def save_witness(witness: Witness, file: Path) -> None:
+def save_history(witness: ClientHistory, file: Path) -> None:
     """Write down what every customer was told; exit with a sentence where that can't be."""
     try:
         witness.save(file)

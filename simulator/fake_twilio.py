@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit
 import httpx
 from twilio.request_validator import RequestValidator
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from simulator.twiml_reader import Answer, NotAnswered, read_twiml
 
 ACCOUNT_SID = "AC" + "0" * 32
@@ -84,7 +84,7 @@ class Simulator:
     attempts: int = 1
     """How often a message is delivered under the same SID until it is answered."""
     pause_seconds: float = 0.1
-    witness: Witness = field(default_factory=Witness)
+    witness: ClientHistory = field(default_factory=ClientHistory)
     """What was told to customers, and which statuses were acknowledged."""
 
     def __post_init__(self) -> None:

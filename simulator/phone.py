@@ -23,7 +23,7 @@ from db.engine import name_of
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form
 from simulator.phone_records import read_records
 from simulator.twiml_reader import NotAnswered, read_twiml
-from web.dependencies import in_time, services_of
+from web.dependencies import run_with_timeout, services_of
 from web.pages import rendering
 from web.security.local_only import require_this_machine
 from whatsapp.paths import STATUS_CALLBACK, WEBHOOK
@@ -84,7 +84,7 @@ class Said(OfContact):
     """Sign with a token that is not ours."""
 
 
-def _insist_on_address(callback: str) -> str:
+def _require_address(callback: str) -> str:
     urlsplit(callback)  # raises ValueError
     return callback
 
@@ -93,7 +93,7 @@ class Reported(OfContact):
     """How the delivery of one of our messages went, to the address that its TwiML named."""
 
     sid: Sid
-    callback: Annotated[str, Field(max_length=1_000), AfterValidator(_insist_on_address)]
+    callback: Annotated[str, Field(max_length=1_000), AfterValidator(_require_address)]
     status: Literal["sent", "delivered", "read", "undelivered"]
 
 
@@ -162,14 +162,14 @@ async def _play(
     request: Request, about: OfContact, act: Callable[[Simulator], Any]
 ) -> dict[str, Any]:
     """Have the simulator act; tell what was posted, what came back and what is in the tables."""
-    here = services_of(request)
+    services = services_of(request)
     line = Line(request.app)
     is_forged = isinstance(about, Said) and about.forged
     twilio = Simulator(
         line,
-        auth_token="forged" if is_forged else next(iter(here.twilio.auth_tokens), ""),
-        public_url=here.twilio.public_url or "",
-        account_sid=here.twilio.account_sid or ACCOUNT_SID,
+        auth_token="forged" if is_forged else next(iter(services.twilio.auth_tokens), ""),
+        public_url=services.twilio.public_url or "",
+        account_sid=services.twilio.account_sid or ACCOUNT_SID,
     )
     began = time.monotonic()
     response = await to_thread.run_sync(act, twilio, limiter=_threads)
@@ -183,7 +183,7 @@ async def _play(
 async def _read_records(request: Request, contact: str) -> dict[str, Any]:
     settings: Settings = request.app.state.settings
     database = services_of(request).database
-    return await in_time(read_records, database, contact, settings.conversation_ttl)
+    return await run_with_timeout(read_records, database, contact, settings.conversation_ttl)
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

@@ -51,7 +51,7 @@ _TABLES: dict[str, sa.Executable] = {"messages": _MESSAGES, "reviews": _REVIEWS}
 def read_records(database: Database, contact: str, idle_after: timedelta) -> dict[str, Any]:
     """Read what is recorded of a contact, and the state in which the next message will find them.
 
-    Raises one of database.OUTAGES.
+    Raises one of database.TRANSIENT_ERRORS.
     """
     with database.snapshot() as connection:
         end = batch.read(connection, contacts=[contact]).ends.get(contact)

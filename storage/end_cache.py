@@ -28,7 +28,7 @@ class EndCache(Protocol):
         """Keep the ends of contacts, after their COMMIT. Never raises."""
 
     def drop_expired(self) -> None:
-        """Drop what was kept for long enough. Called every WaitingRoom.REMEMBERED_SECONDS."""
+        """Drop what was kept for long enough. Called every MessageQueue.REMEMBERED_SECONDS."""
 
     def close(self) -> None:
         """Close connections."""
@@ -97,7 +97,7 @@ class RedisCache:
     """Between two lines of the log that tell of one outage."""
 
     def __init__(self, url: str) -> None:
-        # Here only: importing redis takes half a second.
+        # ServicesDep only: importing redis takes half a second.
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry

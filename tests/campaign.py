@@ -25,7 +25,7 @@ def above_zero(text: str) -> int:
     return int(text)
 
 
-def insist_on_known(
+def require_known(
     parser: argparse.ArgumentParser, words: Iterable[str], names: Iterable[str]
 ) -> None:
     """End a command of which a word is in no name: it would leave out what was meant."""

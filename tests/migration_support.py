@@ -18,7 +18,7 @@ from sqlalchemy.engine import Row
 import core.settings  # noqa: F401 - migrations/env.py does it: here once for all child processes
 from core.paths import ROOT
 from db.engine import Database, normalise_url, open_database
-from db.errors import OUTAGES
+from db.errors import TRANSIENT_ERRORS
 from db.schema import MIGRATIONS
 from models import LoggedMessage
 
@@ -203,5 +203,5 @@ def _migrate(url: str, deadly: int) -> None:
     while True:
         try:
             return database.migrate()
-        except OUTAGES:  # another child migrates
+        except TRANSIENT_ERRORS:  # another child migrates
             time.sleep(0.05)

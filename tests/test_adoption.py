@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from audit.check import check
 from core.clock import utc_now
 from db.engine import Database, normalise_url, open_database
-from db.errors import CannotStart
+from db.errors import StartupError
 from models import Review
 from reviews import query
 from tests.databases import Postgres
@@ -111,7 +111,7 @@ def test_a_table_with_columns_that_we_would_lose_is_refused_and_left_alone(new_u
         connection.execute(SEED.insert(), OLD_ROWS)
         connection.execute(sa.text("ALTER TABLE reviews ADD COLUMN stars INTEGER"))
     database = open_database(new_url)
-    with pytest.raises(CannotStart, match=r"\(stars\)\. Rename that table"):
+    with pytest.raises(StartupError, match=r"\(stars\)\. Rename that table"):
         database.migrate()
     with engine.connect() as connection:
         assert sa.inspect(connection).get_table_names() == ["reviews"]
@@ -130,7 +130,7 @@ def refused(url: str, *statements: str) -> str:
             connection.exec_driver_sql(statement)
     before = objects(engine)
     with closing(open_database(url)) as database:
-        with pytest.raises(CannotStart) as caught:
+        with pytest.raises(StartupError) as caught:
             database.migrate()
     assert objects(engine) == before
     engine.dispose()

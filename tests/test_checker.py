@@ -19,10 +19,10 @@ from conversation.state_machine import MAX_AHEAD
 from core.clock import utc_now
 from core.settings import Settings
 from db.engine import Database, open_database
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from main import create_app
 from models import LoggedMessage, Review
-from privacy.erasure import erase_review, forget_contact
+from privacy.erasure import erase_contact, erase_review
 from privacy.retention import Retention
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form
@@ -112,21 +112,21 @@ def test_whatever_the_clock_and_erasures_do_the_log_is_right(database: Database)
     dice = random.Random(7)
     jumps = [timedelta()] * 12 + [TTL, -MAX_AHEAD, timedelta(days=400), timedelta(days=-400)]
     now = utc_now()
-    collector = Collector(database, NoCache(), TTL, clock=lambda: now)
+    writer = MessageWriter(database, NoCache(), TTL, clock=lambda: now)
     retention = Retention(database, TTL, TTL)
     for number in range(250):
         now += dice.choice(jumps) + dice.choice((-2, -1, 0, 0, 1, 2)) * GRACE / 2
         text = dice.choice(("Zanzibar", "Wilhelmina", " "))
-        asyncio.run(collector.reply_to(Message(f"SM{number}", dice.choice((ANA, BO)), text)))
+        asyncio.run(writer.submit(Message(f"SM{number}", dice.choice((ANA, BO)), text)))
         if not dice.randrange(10):
             dice.choice(
                 (
                     lambda: erase_review(database, dice.randrange(1, 20)),
-                    lambda: forget_contact(database, BO, "key"),
+                    lambda: erase_contact(database, BO, "key"),
                     retention.erase_some,
                 )
             )()
-    collector.close()
+    writer.close()
     findings = look(database)
     assert findings.problems == []
     assert findings.messages == 250
@@ -462,7 +462,7 @@ def test_what_was_erased_by_the_program_is_right(client: TestClient, played: Dat
     assert look(played).problems == []
     for again in ("SMmore", "SMlast"):
         say(client, BO, again, "Hi", "Zanzibar")
-        assert forget_contact(played, BO, "key") is not None
+        assert erase_contact(played, BO, "key") is not None
         assert look(played).problems == []
     assert erase_review(played, 1)
     assert look(played).problems == []

@@ -77,7 +77,7 @@ def test_a_message_without_text_keeps_the_state_and_is_asked_for_again(
     assert turn == Turn(6, "SM3", 4, Outcome.ASKED_AGAIN, state, SO_FAR[state], reply)
 
 
-@pytest.mark.parametrize(("state", "limit"), state_machine.MOST_CHARACTERS.items())
+@pytest.mark.parametrize(("state", "limit"), state_machine.MAX_CHARACTERS.items())
 def test_a_text_over_the_limit_is_asked_for_again(state: State, limit: int) -> None:
     turn = take_turn(at(state), message("😊" * (limit + 1)))
     assert turn.reply == f"Sorry, that is longer than {limit:,} characters. {QUESTIONS[state]}"
@@ -86,7 +86,7 @@ def test_a_text_over_the_limit_is_asked_for_again(state: State, limit: int) -> N
 
 
 def test_the_limits_are_150_150_and_8000() -> None:
-    assert list(state_machine.MOST_CHARACTERS.values()) == [150, 150, 8000]
+    assert list(state_machine.MAX_CHARACTERS.values()) == [150, 150, 8000]
     assert TOO_LONG.format(limit=8000).endswith("longer than 8,000 characters.")
 
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from db.engine import Database, open_database
-from db.errors import OUTAGES, Away, CannotStart
+from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable, StartupError
 from models import Review
 from tests.databases import Postgres
 from tests.servers import ROOT
@@ -24,7 +24,7 @@ def test_a_file_that_is_removed_while_serving_is_an_outage_until_it_is_back(
     for name in ("test.db", "test.db-wal", "test.db-shm"):
         tmp_path.joinpath(name).rename(tmp_path / f"away-{name}")
     for _ in range(2):
-        with pytest.raises(OUTAGES):
+        with pytest.raises(TRANSIENT_ERRORS):
             insert(database)
     assert not database.file.exists()
     for name in ("test.db", "test.db-wal", "test.db-shm"):
@@ -43,7 +43,7 @@ def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
             connection.execute(sa.insert(Review).values(review()))
             tmp_path.joinpath("test.db").rename(tmp_path / "away.db")
 
-    with pytest.raises(Away, match=r"test\.db was removed or replaced"):
+    with pytest.raises(DatabaseUnavailable, match=r"test\.db was removed or replaced"):
         write_to_the_removed_file()
     database.close()
 
@@ -60,7 +60,7 @@ def test_a_full_disk_is_known_to_have_recorded_nothing(sqlite_url: str) -> None:
                 sa.insert(Review), [review(product_review="x" * 8000) for _ in range(99)]
             )
 
-    with pytest.raises(Away, match="full"):
+    with pytest.raises(DatabaseUnavailable, match="full"):
         write_too_much()
     assert count_reviews(database) == 0
     database.close()
@@ -77,7 +77,7 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 def test_what_is_no_database_is_refused_in_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "letter.db"
     file.write_text("Dear Sir or Madam, " * 100)
-    with pytest.raises(CannotStart, match="file is not a database"):
+    with pytest.raises(StartupError, match="file is not a database"):
         open_database(f"sqlite:///{file}").migrate()
 
 
@@ -85,13 +85,13 @@ def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(postgres: Postg
     postgres.run_sql("CREATE ROLE guest LOGIN")
     postgres.run_sql("CREATE DATABASE of_another_user")
     url = postgres.url("of_another_user").replace("postgres@", "guest@")
-    with pytest.raises(CannotStart, match="permission denied"):
+    with pytest.raises(StartupError, match="permission denied"):
         open_database(url).migrate()
 
 
 def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(latin_url: str) -> None:
     database = open_database(latin_url)
-    with pytest.raises(CannotStart, match="encoding is LATIN1, which has not all"):
+    with pytest.raises(StartupError, match="encoding is LATIN1, which has not all"):
         database.migrate()
     database.close()
 
@@ -137,7 +137,7 @@ def test_a_server_that_is_read_only_is_an_outage(postgres: Postgres, postgres_ur
     name = postgres_url.rpartition("/")[2]
     postgres.run_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     database = open_database(postgres_url)
-    with pytest.raises(Away, match="read-only transaction"):
+    with pytest.raises(DatabaseUnavailable, match="read-only transaction"):
         insert(database)
     database.close()
 

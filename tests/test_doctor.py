@@ -65,10 +65,10 @@ def contents(url: str) -> dict[str, list[Any]]:
         }
 
 
-def log_message(url: str, in_time: timedelta, erased: bool = False) -> None:
+def log_message(url: str, run_with_timeout: timedelta, erased: bool = False) -> None:
     """Log a message that was received so long after now."""
     message = Message("SM1", "+15551234567", "hi")
-    received_at = utc_now() + in_time
+    received_at = utc_now() + run_with_timeout
     with closing(open_database(url)) as database, database.write() as connection:
         row = row_of(message, replay([message])[0], received_at)
         batch.write(connection, {"messages": [row]})
@@ -211,7 +211,7 @@ def test_a_database_that_can_only_be_read_is_a_problem(
     findings = look(postgres_url)
     [(subject, text)] = problems(findings)
     assert subject == "database"
-    assert "can't be used: Away: ReadOnlySqlTransaction" in text
+    assert "can't be used: DatabaseUnavailable: ReadOnlySqlTransaction" in text
     assert of("database", findings)[0].text == f"{postgres_url} answers"
 
 

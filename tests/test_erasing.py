@@ -26,7 +26,7 @@ from tests.traces import (
     erased_sids,
     everything,
     finish,
-    insist_on_order,
+    require_order,
     say,
     tell,
     traces,
@@ -59,7 +59,7 @@ def test_an_erased_review_is_gone_and_so_are_the_words_of_its_conversation(
     assert client.get("/api/stats").json()["total"] == 0
     assert "Wilhelmina" not in client.get("/api/reviews.csv").text
     assert traces(database, *WORDS, MEDIA) == []
-    insist_on_order(client)
+    require_order(client)
     # Its SIDs are kept, and whose they are: the customer's other messages are there as well.
     assert erased_sids(database) == {form["MessageSid"] for form in sent}
     assert traces(database, ANA) == [ANA]
@@ -74,7 +74,7 @@ def test_all_other_reviews_stay_with_their_words(client: TestClient, database: D
     assert listed(client) == others
     gone = [line for line in before if line not in everything(database).splitlines()]
     assert len(gone) == 5  # the review and its four messages
-    insist_on_order(client)
+    require_order(client)
 
 
 @pytest.mark.parametrize("store", ["memory", "redis", "database"])
@@ -87,7 +87,7 @@ def test_the_conversation_that_its_customer_is_in_goes_on(
     assert erase(client, 1) == 204
     assert tell(client, ANA, "Soft.") == "Thanks Ana -- your review for Sofa has been recorded."
     assert [item["product_review"] for item in listed(client)] == ["Soft."]
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_a_late_repeat_is_answered_with_silence_and_changes_nothing(
@@ -131,7 +131,7 @@ def test_a_review_is_erased_once(client: TestClient) -> None:
         with ThreadPoolExecutor(3) as owners:
             answers = owners.map(lambda _: erase(client, review), range(3))  # noqa: B023
         assert sorted(answers) == [204, 404, 404]
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_the_id_of_an_erased_review_is_never_given_to_another(local: TestClient) -> None:
@@ -171,7 +171,7 @@ def test_a_review_from_before_the_log_is_erased_too(local: TestClient) -> None:
             )
     assert erase(local, 1) == 204
     assert ids(local) == [2]
-    insist_on_order(local)
+    require_order(local)
 
 
 @pytest.mark.parametrize("path", ["/api/reviews/1", f"/api/contacts/{ANA}"])
@@ -233,4 +233,4 @@ def test_reviews_are_erased_while_their_customers_write_on(
             written.set()
         assert owner.result() == 9
     assert traces(database, "Zanzibar", "Wilhelmina") == []
-    insist_on_order(client)
+    require_order(client)

@@ -12,7 +12,7 @@ from conversation import state_machine
 from conversation.model import Answers, Message, Outcome, State
 from conversation.wording import APOLOGY, GREETING, QUESTIONS
 from db.engine import Database
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from storage.end_cache import NoCache
 from tests.replaying import differences
@@ -39,10 +39,10 @@ class Say:
         self._database, self._sids = database, sids
 
     def __call__(self, contact: str, *texts: str) -> str:
-        collector = Collector(self._database, NoCache(), TTL)
+        writer = MessageWriter(self._database, NoCache(), TTL)
         said = (Message(f"SM{next(self._sids)}", contact, text) for text in texts)
-        reply: str = tell_in_turn(collector, *said)[-1].text
-        collector.close()
+        reply: str = tell_in_turn(writer, *said)[-1].text
+        writer.close()
         assert reply != APOLOGY
         return reply
 
@@ -70,8 +70,8 @@ def change_the_rules(patch: pytest.MonkeyPatch) -> None:
 
     patch.setitem(state_machine._STEPS, State.ASK_REVIEW, hear_name)
     patch.setitem(state_machine._STEPS, stars, hear_stars)
-    patch.setitem(state_machine.MOST_CHARACTERS, stars, 150)
-    patch.setitem(state_machine.MOST_CHARACTERS, State.ASK_NAME, 10)
+    patch.setitem(state_machine.MAX_CHARACTERS, stars, 150)
+    patch.setitem(state_machine.MAX_CHARACTERS, State.ASK_NAME, 10)
     patch.setitem(QUESTIONS, stars, "How many stars, 1 to 5?")
     patch.setattr(state_machine, "_answer", answer_or_cancel)
     patch.setattr(state_machine, "GREETING", "Welcome! What did you buy?")

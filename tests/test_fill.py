@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from audit.check import check
 from db.engine import Database
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from models import Review
 from reviews import repository
 from reviews.repository import fill_search_text
@@ -27,9 +27,9 @@ def insert_unfilled(database: Database, count: int) -> None:
 def test_a_start_fills_in_what_is_missing(database: Database) -> None:
     insert_unfilled(database, 3)
     assert len(check(database).problems) == 3
-    collector = Collector(database, NoCache(), TTL)
-    collector.start()
-    collector.close()
+    writer = MessageWriter(database, NoCache(), TTL)
+    writer.start()
+    writer.close()
     assert check(database).problems == []
 
 

@@ -23,7 +23,7 @@ from tests.traces import (
     WORDS,
     everything,
     finish,
-    insist_on_order,
+    require_order,
     tell,
     traces,
 )
@@ -50,11 +50,11 @@ def test_a_known_customer_is_forgotten(make_client: MakeClient, database_url: st
     result = forget(f"whatsapp:{ANA}", DATABASE_URL=database_url)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == (
-        "Forgotten: 2 reviews, the words of 8 messages, and the number itself.\n"
+        "ErasedContact: 2 reviews, the words of 8 messages, and the number itself.\n"
     )
     assert [item["contact_number"] for item in listed(client)] == [BEN]
     assert traces(database_of(client), ANA, ANA[1:], *WORDS, "Sofa") == []
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_of_an_unknown_customer_it_says_so(sqlite_url: str) -> None:
@@ -109,7 +109,7 @@ class TestBesideAServerThatKeepsConversationsInMemory:
         assert tell(server, BEN, "Ben", "Hard.").startswith("Thanks Ben ")
         assert [item["product_name"] for item in listed(server)] == ["Chair", "Lamp"]
         assert traces(database_of(server), "Zanzibar", "Wilhelmina", "Xylophones") == []
-        insist_on_order(server)
+        require_order(server)
 
     def test_a_customer_may_write_on_meanwhile(self, tmp_path: Path, sqlite_url: str) -> None:
         """Two real processes; no log shows a number, not even uvicorn's lines of requests."""

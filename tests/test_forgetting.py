@@ -31,13 +31,13 @@ from tests.traces import (
     erased_sids,
     everything,
     finish,
-    insist_on_order,
+    require_order,
     say,
     tell,
     traces,
 )
 
-FORGOTTEN = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
+PSEUDONYM_PREFIX = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
 LAMP = "Thanks Ana -- your review for Lamp has been recorded."
 
 
@@ -70,13 +70,13 @@ def test_nothing_is_left_of_a_forgotten_customer_and_others_lose_nothing(
     sent = [*finish(client, ANA), *finish(client, ANA, "Sofa", "Ana", "Soft."), *unfinished]
     say(client, *unfinished)
     tell(client, BEN, "Hi", "Chair", "Ben", "Hard.", "Hi", "Table")
-    assert left(client, *FORGOTTEN) == [*FORGOTTEN]
+    assert left(client, *PSEUDONYM_PREFIX) == [*PSEUDONYM_PREFIX]
     others = [item for item in listed(client) if item["contact_number"] == BEN]
 
     response = client.delete(f"/api/contacts/{ANA}")
     assert (response.status_code, response.content) == (204, b"")
 
-    assert left(client, *FORGOTTEN) == []
+    assert left(client, *PSEUDONYM_PREFIX) == []
     with Redis.from_url(valkey.url) as redis:
         for key in redis.scan_iter():
             assert 0 < redis.pttl(key) <= 60_000
@@ -84,7 +84,7 @@ def test_nothing_is_left_of_a_forgotten_customer_and_others_lose_nothing(
     assert erased_sids(database_of(client)) == sids
     assert listed(client) == others
     assert tell(client, BEN, "Ben") == "Please send your review for Table."
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_the_next_message_begins_anew_with_nothing_of_before(client: TestClient) -> None:
@@ -94,7 +94,7 @@ def test_the_next_message_begins_anew_with_nothing_of_before(client: TestClient)
         assert tell(client, ANA, "Hello again") == GREETING
         assert tell(client, ANA, "Lamp", "Ana", "Bright.") == LAMP
     assert left(client, "Zanzibar", "Wilhelmina") == []
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_a_late_repeat_is_met_with_silence_and_brings_nobody_back(client: TestClient) -> None:
@@ -113,7 +113,7 @@ def test_a_late_repeat_is_met_with_silence_and_brings_nobody_back(client: TestCl
     tell(client, ANA, "Hi", "Lamp")
     assert say(client, *sent) == ""
     assert tell(client, ANA, "Ana", "Bright.") == LAMP
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_a_customer_is_forgotten_as_often_as_they_come_back(local: TestClient) -> None:
@@ -122,17 +122,17 @@ def test_a_customer_is_forgotten_as_often_as_they_come_back(local: TestClient) -
         sent += [*finish(local, ANA, f"Zanzibar {turn}", *WORDS[1:]), message_form(ANA, "Hi")]
         say(local, sent[-1])
         assert [forget(local), forget(local)] == [204, 404]
-        assert left(local, "Zanzibar", *FORGOTTEN) == []
+        assert left(local, "Zanzibar", *PSEUDONYM_PREFIX) == []
         assert {local.post("/webhook", data=form).content for form in sent} == {SILENCE}
         assert len(erased_sids(database_of(local))) == len(sent)
-    insist_on_order(local)
+    require_order(local)
 
 
 def test_of_owners_who_forget_at_once_one_has_done_it(client: TestClient) -> None:
     finish(client, ANA)
     with ThreadPoolExecutor(3) as owners:
         assert sorted(owners.map(lambda _: forget(client), range(3))) == [204, 404, 404]
-    insist_on_order(client)
+    require_order(client)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_reviews_from_before_the_log_go_with_their_customer(local: TestClient) -
     assert forget(local) == 204
     assert [item["contact_number"] for item in listed(local)] == [BEN]
     assert left(local, ANA) == []
-    insist_on_order(local)
+    require_order(local)
 
 
 def test_where_nobody_is_named_nobody_is_forgotten(local: TestClient) -> None:
@@ -233,7 +233,7 @@ def test_the_log_tells_of_a_forgetting_by_two_digits(local: TestClient, log: io.
     forget(local)
     forget(local)
     assert "contact forgotten contact=…43 reviews=1 " in log.getvalue()
-    assert not [word for word in FORGOTTEN if word in log.getvalue()]
+    assert not [word for word in PSEUDONYM_PREFIX if word in log.getvalue()]
 
 
 def test_customers_write_on_while_they_are_forgotten_again_and_again(client: TestClient) -> None:
@@ -254,9 +254,9 @@ def test_customers_write_on_while_they_are_forgotten_again_and_again(client: Tes
         finally:
             written.set()
         owner.result()  # raises what went wrong there
-    insist_on_order(client)
+    require_order(client)
     for contact in contacts:
         forget(client, contact)
     assert listed(client) == []
     assert left(client, "Zanzibar", "Wilhelmina", "Good.", *contacts) == []
-    insist_on_order(client)
+    require_order(client)

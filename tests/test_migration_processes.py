@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from audit.check import check
 from db.engine import open_database
-from db.errors import CannotStart
+from db.errors import StartupError
 from db.schema import schema_version
 from models import LoggedMessage
 from tests.databases import Postgres
@@ -127,7 +127,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
         with pytest.raises(
-            CannotStart, match=r"old\.db needs 0\.\d MB .* and 0\.1 MB is free\. Free"
+            StartupError, match=r"old\.db needs 0\.\d MB .* and 0\.1 MB is free\. Free"
         ):
             old.database.migrate()
     assert schema_version(old.database.engine) == revision

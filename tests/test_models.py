@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 
 from core.clock import utc_now
 from db.engine import Database, normalise_url, open_database
-from db.errors import CannotStart
+from db.errors import StartupError
 from db.schema import MIGRATIONS, SCHEMA_VERSION
 from models import Review
 from reviews.query import page
@@ -137,7 +137,7 @@ def test_a_newer_schema_is_left_alone_with_a_sentence(
     with database.write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     later = open_database(database_url)
-    with pytest.raises(CannotStart, match=r"schema 9999, this program knows \d{4} at most"):
+    with pytest.raises(StartupError, match=r"schema 9999, this program knows \d{4} at most"):
         later.migrate()
     later.close()
 

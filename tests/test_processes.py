@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from audit.check import check
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from db.engine import open_database
 from simulator.demo import read_examples
 from simulator.fake_twilio import Simulator, message_form
 from simulator.twiml_reader import NotAnswered
-from tests.faults.aftermath import insist_on_exactly
+from tests.faults.aftermath import require_exactly
 from tests.faults.load import ForgetfulTwilio, Review
 from tests.servers import Uvicorn, serve
 
@@ -28,7 +28,9 @@ def reviews(request: pytest.FixtureRequest) -> list[dict[str, str]]:
     return read_examples(Path(file)) if file else read_examples()
 
 
-def play_all(server: Uvicorn, reviews: list[dict[str, str]]) -> tuple[dict[str, Review], Witness]:
+def play_all(
+    server: Uvicorn, reviews: list[dict[str, str]]
+) -> tuple[dict[str, Review], ClientHistory]:
     """Play every review by a customer of its own; return who wrote what, and was told what."""
     written: dict[str, Review] = {f"+1555{n:07}": review for n, review in enumerate(reviews)}
     with httpx.Client(base_url=server.base_url, timeout=15, trust_env=False) as client:
@@ -49,13 +51,13 @@ def test_every_review_is_recorded_once_by_two_workers(
     environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "database"}
     with serve(tmp_path / "log", workers=2, **environment) as server:
         written, witness = play_all(server, reviews)
-    insist_on_exactly(written.items(), postgres_url, witness)
+    require_exactly(written.items(), postgres_url, witness)
     assert all(len({*told} - {None}) == 1 for told in witness.answers.values())
 
 
 def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:
     """SIGTERM: what was asked is answered, and what was answered is on disk."""
-    witness = Witness()
+    witness = ClientHistory()
     with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as server:
         enough = threading.Event()
 

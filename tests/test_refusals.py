@@ -12,7 +12,7 @@ from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form
 from simulator.twiml_reader import read_twiml
 from tests.captures import FORM, TEXT, logged, post, post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN, MakeClient, listed
-from web.form_body import MOST_BYTES
+from web.form_body import MAX_BYTES
 
 PATHS = ["/webhook", "/twilio-status-callback"]
 ANOTHER_ACCOUNT = "AC" + "f" * 32
@@ -46,7 +46,7 @@ def body_of(size: int) -> str:
     return "Body=".ljust(size, "x")
 
 
-TOO_LARGE = body_of(MOST_BYTES + 1) + "&" + fields(100)
+TOO_LARGE = body_of(MAX_BYTES + 1) + "&" + fields(100)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_form_with_a_file_is_refused(production: TestClient) -> None:
     assert answer.status_code == 415
 
 
-@pytest.mark.parametrize(("size", "status"), [(MOST_BYTES, 403), (MOST_BYTES + 1, 413)])
+@pytest.mark.parametrize(("size", "status"), [(MAX_BYTES, 403), (MAX_BYTES + 1, 413)])
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_has_128_kib_at_most(
     production: TestClient, path: str, size: int, status: int

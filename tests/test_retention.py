@@ -31,7 +31,7 @@ from tests.traces import (
     WORDS,
     erased_sids,
     finish,
-    insist_on_order,
+    require_order,
     say,
     tell,
     traces,
@@ -80,7 +80,7 @@ def test_the_words_of_old_conversations_leave_the_log_and_the_reviews_stay(
         said = [(row.contact_number, row.body, row.reply, bool(row.media)) for row in rows]
     assert said[:4] == [(ANA, "", "", False)] * 4
     assert [text for _, text, _, _ in said[4:]] == ["", "Zanzibar lamp", "Ana", "Bright."]
-    insist_on_order(client)
+    require_order(client)
     # Whoever is erased later is erased whole.
     assert client.delete(f"/api/contacts/{ANA}").status_code == 204
     assert traces(database, ANA, "Sofa", *WORDS) == []
@@ -94,7 +94,7 @@ def test_a_late_repeat_of_an_erased_message_is_met_with_silence(local: TestClien
         assert local.post("/webhook", data=form).content == SILENCE
         assert local.post("/webhook", data={**form, "From": BEN}).status_code == 400
     assert len(listed(local)) == 1
-    insist_on_order(local)
+    require_order(local)
 
 
 def test_an_erased_conversation_is_not_taken_up_again(
@@ -116,7 +116,7 @@ def test_what_was_begun_long_ago_and_goes_on_is_not_old(local: TestClient) -> No
         connection.execute(earlier.values(received_at=utc_now() - 2 * MONTH))
     assert erase_all(database_of(local)) == []
     assert tell(local, ANA, "Bright.").startswith("Thanks Ana -- your review for Zanzibar lamp ")
-    insist_on_order(local)
+    require_order(local)
 
 
 @pytest.mark.parametrize("kept", [timedelta(0), timedelta(minutes=1), TTL])
@@ -129,7 +129,7 @@ def test_what_may_still_go_on_keeps_its_words_however_few_days_are_set(
     assert tell(local, ANA, "Bright.") == "Thanks Ana -- your review for Lamp has been recorded."
     age(database_of(local), ANA, TTL + HOUR)
     assert erase_all(database_of(local), kept) == [4]
-    insist_on_order(local)
+    require_order(local)
 
 
 def test_abandoned_conversations_go_with_their_rows(client: TestClient, database: Database) -> None:
@@ -140,7 +140,7 @@ def test_abandoned_conversations_go_with_their_rows(client: TestClient, database
     assert traces(database, *WORDS) == []
     assert tell(client, BEN, "Soft.").startswith("Thanks Ben ")
     assert tell(client, ANA, "Hello again") == GREETING
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_the_oldest_go_first_and_in_steps(
@@ -190,7 +190,7 @@ def test_the_service_erases_by_itself_from_its_start_to_its_end(
         assert len(running()) == 1
         assert len(listed(server)) == 2
     assert running() == []
-    insist_on_order(local)
+    require_order(local)
 
 
 class Impatient(threading.Event):
@@ -262,7 +262,7 @@ class TestTwoWorkers:
         monkeypatch.setattr(message_erasure, "erase_words", look_at_the_other)
         assert workers[0].erase_some() == 8
         assert others == [0]
-        insist_on_order(client)
+        require_order(client)
 
     def test_at_once_they_erase_everything_once(
         self, client: TestClient, workers: list[Retention], monkeypatch: pytest.MonkeyPatch
@@ -272,7 +272,7 @@ class TestTwoWorkers:
             erased = pool.map(lambda worker: [worker.erase_some() for _ in range(9)], workers)
         assert sum(map(sum, erased)) == 8
         assert len(listed(client)) == 2
-        insist_on_order(client)
+        require_order(client)
 
     def test_a_contact_who_is_being_answered_keeps_the_conversation_until_then(
         self, client: TestClient, workers: list[Retention]

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from core.settings import Settings
 from db.engine import Database
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from main import create_app
 from models import Review
 from simulator.customer import Customer
@@ -251,7 +251,7 @@ def test_ready_is_said_only_where_a_message_could_be_recorded(
 def test_a_removed_database_file_is_told_to_nobody_as_recorded(
     make_client: MakeClient, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Collector, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(MessageWriter, "DEADLINE_SECONDS", 0.2)
     client = make_client(database_url=sqlite_url)
     customer = Customer(Simulator(client))
     customer.says("Hi")
@@ -283,7 +283,7 @@ def test_it_all_works_where_no_lifespan_runs(database_url: str) -> None:
     replies = [customer.says(text) for text in ("Hi", "Lamp", "Ana", "Fine")]
     assert replies[-1] == "Thanks Ana -- your review for Lamp has been recorded."
     assert [review["status"] for review in listed(client)] == ["read"]
-    app.state.services.collector.close()
+    app.state.services.writer.close()
     app.state.services.database.close()
 
 

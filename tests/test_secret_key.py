@@ -14,7 +14,7 @@ from models import LoggedMessage
 from simulator.fake_twilio import Simulator, message_form, photo_form
 from tests.conftest import KEY, PRODUCTION, PUBLIC_URL, TOKEN, MakeClient, database_of
 from tests.test_doctor import of
-from tests.traces import ANA, BEN, SILENCE, WORDS, everything, insist_on_order
+from tests.traces import ANA, BEN, SILENCE, WORDS, everything, require_order
 from web.security import session_cookie
 
 API_KEY = KEY["X-API-Key"]
@@ -89,7 +89,7 @@ def test_after_a_change_of_keys_nobody_comes_back_and_nothing_is_doubled(
     assert deliver(client, *sent) == [SILENCE] * len(sent)
     for form in sent:
         assert b"<Response" not in deliver(client, {**form, "From": f"whatsapp:{BEN}"})[0]
-    insist_on_order(client)
+    require_order(client)
 
 
 def test_a_pseudonym_made_without_any_key_is_recognised(

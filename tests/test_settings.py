@@ -223,16 +223,16 @@ def test_without_a_secret_key_the_api_key_stands_in() -> None:
     for settings in (production(), production(secret_key=" , ")):
         assert settings.lacks_secret_key
         assert settings.cookie_keys == (SAFE["API_KEY"],)
-        assert settings.forgetting_keys == (SAFE["API_KEY"], "")
+        assert settings.pseudonym_keys == (SAFE["API_KEY"], "")
     assert not local().lacks_secret_key
-    assert (local().cookie_keys, local().forgetting_keys) == ((), ("",))
+    assert (local().cookie_keys, local().pseudonym_keys) == ((), ("",))
 
 
 def test_the_first_secret_key_seals_and_all_keys_of_before_are_recognised() -> None:
     new, old = "n" * 32, "o" * 16
     settings = production(secret_key=f"{new}, {old}")
     assert settings.cookie_keys == (new, old)
-    assert settings.forgetting_keys == (new, old, SAFE["API_KEY"], "")
+    assert settings.pseudonym_keys == (new, old, SAFE["API_KEY"], "")
 
 
 def test_reviews_are_shown_to_every_page_nowhere() -> None:

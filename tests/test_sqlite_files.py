@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from db.engine import Database, open_database
-from db.errors import OUTAGES, Away
+from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable
 from db.integrity import problems
-from ingest.message_queue import WaitingRoom
-from ingest.writer import Collector
+from ingest.message_queue import MessageQueue
+from ingest.writer import MessageWriter
 from models import Review
 from storage.end_cache import NoCache
 from tests.servers import wait_until
@@ -22,14 +22,14 @@ SIDE_FILES = ["test.db-wal", "test.db-shm"]
 
 OBEY = """
 import sys
-from database import OUTAGES, open_database
+from database import TRANSIENT_ERRORS, open_database
 from tests.test_models import insert
 database = open_database(sys.argv[1])
 print("ready", flush=True)
 for order in sys.stdin:
     try:
         print(insert(database) if order == "insert\\n" else database.close(), flush=True)
-    except OUTAGES as error:
+    except TRANSIENT_ERRORS as error:
         print(type(error).__name__, flush=True)
 """
 
@@ -114,7 +114,7 @@ def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
             connection.execute(sa.insert(Review).values(review()))
             remove(tmp_path, name)
 
-    with pytest.raises(Away, match=rf"{name} was removed or replaced"):
+    with pytest.raises(DatabaseUnavailable, match=rf"{name} was removed or replaced"):
         write_meanwhile()
     assert insert(database) == 2
     database.close()
@@ -131,7 +131,7 @@ def test_a_file_that_is_replaced_is_an_outage_or_loses_nothing(
     tmp_path.joinpath(name).write_bytes(content)
     told = [1]
     for _ in range(3):
-        with suppress(*OUTAGES):
+        with suppress(*TRANSIENT_ERRORS):
             told.append(insert(database))
     database.close()
     assert ids(sqlite_url) == told
@@ -197,11 +197,11 @@ def test_all_connections_of_a_process_end_before_another_is_opened(
             reading.enter_context(database.read())
         remove(tmp_path, *SIDE_FILES)
         for _ in range(4):
-            with pytest.raises(OUTAGES):
+            with pytest.raises(TRANSIENT_ERRORS):
                 insert(database)
     told = [1]
     while len(told) < 3:
-        with suppress(*OUTAGES):
+        with suppress(*TRANSIENT_ERRORS):
             told.append(insert(database))
     database.close()
     assert ids(sqlite_url) == told
@@ -210,17 +210,17 @@ def test_all_connections_of_a_process_end_before_another_is_opened(
 def test_an_idle_process_saves_a_lost_log_by_itself(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(WaitingRoom, "REMEMBERED_SECONDS", 0.05)
+    monkeypatch.setattr(MessageQueue, "REMEMBERED_SECONDS", 0.05)
     database = open_database(sqlite_url)
-    collector = Collector(database, NoCache(), TTL)
-    collector.start()
+    writer = MessageWriter(database, NoCache(), TTL)
+    writer.start()
     assert insert(database) == 1
     remove(tmp_path, "test.db-wal")
     wait_until(tmp_path.joinpath("test.db-wal").exists)
     database_alone = tmp_path / "copy.db"
     database_alone.write_bytes(tmp_path.joinpath("test.db").read_bytes())
     assert ids(f"sqlite:///{database_alone}") == [1]
-    collector.close()
+    writer.close()
     database.close()
 
 

@@ -98,7 +98,7 @@ def test_any_word_that_an_adopted_review_has_as_status_is_counted(
 def test_the_most_reviewed_products_are_told_and_all_are_counted(
     client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counts, "MOST_PRODUCTS", 3)
+    monkeypatch.setattr(counts, "MAX_PRODUCTS", 3)
     for number, product in enumerate("dcbaeaea"):
         record(database, product=product, at=NOON + timedelta(days=number))
     counted = stats(client)

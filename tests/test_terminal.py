@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from cli.play import main
 from simulator import demo as simulator_demo
 from simulator.demo import demo, read_examples
@@ -137,7 +137,7 @@ def test_what_every_customer_was_told_is_written_for_the_checker(
     code, said, _ = run(server, "demo", "--reviews", str(reviews), "--witness", str(file))
     assert code == 0
     assert said.endswith(f"What every customer was told: {file}\n")
-    assert [len(answers) for answers in Witness.load(file).answers.values()] == [2, 2, 2, 2]
+    assert [len(answers) for answers in ClientHistory.load(file).answers.values()] == [2, 2, 2, 2]
 
 
 def test_a_witness_that_can_be_written_nowhere_is_said_before_all_is_played(

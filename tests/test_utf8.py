@@ -12,7 +12,7 @@ from cli.backup import Refused, restore
 from conversation.wording import APOLOGY
 from core import logs
 from db.engine import normalise_url, open_database
-from db.errors import CannotStart
+from db.errors import StartupError
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
 from tests.commands import run_command
@@ -33,7 +33,7 @@ def run_sql(url: str, sql: str) -> None:
 
 
 def refused(url: str) -> str:
-    with closing(open_database(url)) as database, pytest.raises(CannotStart) as caught:
+    with closing(open_database(url)) as database, pytest.raises(StartupError) as caught:
         database.migrate()
     assert WORDS not in str(caught.value)
     return str(caught.value)

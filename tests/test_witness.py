@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from cli.check_data import main
 from conversation.wording import APOLOGY, GOT_PRODUCT, GREETING
 from core.clock import utc_now
@@ -68,7 +68,7 @@ def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: S
 def test_an_answer_that_the_log_does_not_have_is_found(
     database: Database, answers: dict[str, list[str | None]], problem: str | None
 ) -> None:
-    [*found] = check(database, witness=Witness(answers=answers)).problems
+    [*found] = check(database, witness=ClientHistory(answers=answers)).problems
     assert len(found) == (problem is not None)
     assert not found or found[0].startswith(problem or "")
 
@@ -82,7 +82,7 @@ def erase(database: Database) -> None:
 @pytest.mark.usefixtures("twilio")
 def test_words_that_were_erased_since_contradict_nobody(database: Database) -> None:
     erase(database)
-    assert check(database, witness=Witness(answers={"SM1": [GREETING, ""]})).problems == []
+    assert check(database, witness=ClientHistory(answers={"SM1": [GREETING, ""]})).problems == []
 
 
 @pytest.mark.parametrize("status", ["delivered", "pending", "none of Twilio's"])
@@ -165,12 +165,12 @@ def test_a_row_twice_is_found_where_the_tables_let_it_in(database: Database, pro
 
 
 def test_a_witness_is_written_and_read_again(tmp_path: Path) -> None:
-    witness = Witness()
+    witness = ClientHistory()
     witness.note_answer("SM1", "Héllo \u2028 there")
     witness.note_answer("SM1", None)
     witness.note_status("SM1", "sent")
     witness.save(tmp_path / "witness")
-    again = Witness.load(tmp_path / "witness")
+    again = ClientHistory.load(tmp_path / "witness")
     assert (again.answers, again.statuses) == (witness.answers, witness.statuses)
 
 
@@ -198,21 +198,21 @@ GOOD = '{"message_sid": "SM1", "answers": ["Hi", null]}'
 def test_what_is_no_witness_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "witness").write_text(f"{GOOD}\n{line}\n")
     with pytest.raises(ValueError, match="line 2 is no record"):
-        Witness.load(tmp_path / "witness")
+        ClientHistory.load(tmp_path / "witness")
 
 
 @pytest.mark.parametrize("text", ["", "\n", '{"conversation_id": "SM1", "statuses": ["sent"]}\n'])
 def test_a_witness_without_answers_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "witness").write_text(text)
     with pytest.raises(ValueError, match="has no answers"):
-        Witness.load(tmp_path / "witness")
+        ClientHistory.load(tmp_path / "witness")
 
 
 def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
     (tmp_path / "witness").write_text(
         '{"message_sid": "SM1", "answers": ["a\u2028b"]}', encoding="utf-8"
     )
-    assert Witness.load(tmp_path / "witness").answers == {"SM1": ["a\u2028b"]}
+    assert ClientHistory.load(tmp_path / "witness").answers == {"SM1": ["a\u2028b"]}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
@@ -222,14 +222,14 @@ def test_a_witness_is_for_its_owner_alone(tmp_path: Path) -> None:
     try:
         old.touch()
         for file in (new, old):
-            Witness().save(file)
+            ClientHistory().save(file)
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
     finally:
         os.umask(before)
 
 
 def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
-    witness = Witness()
+    witness = ClientHistory()
     for conversation_id in ("SM1", "SM2", "SM3"):
         witness.note_status(conversation_id, "sent")
     witness.note_status("SM4", "eaten")  # which Twilio does not have

@@ -76,6 +76,6 @@ def _bytes_on_disk(file: Path) -> bytes:
     return b"".join(each.read_bytes() for each in file.parent.glob(f"{file.name}*"))
 
 
-def insist_on_order(client: TestClient) -> None:
+def require_order(client: TestClient) -> None:
     """Have the checker look."""
     assert check(database_of(client)).problems == []

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from core.logs import describe, logger
 from core.shutdown import Shutdown
 from db.engine import Database
-from db.errors import OUTAGES, CannotStart
-from ingest.writer import Collector
+from db.errors import TRANSIENT_ERRORS, StartupError
+from ingest.writer import MessageWriter
 from whatsapp.inbound import TwilioAccount
 
 DATABASE_SECONDS = 5.0
@@ -24,9 +24,9 @@ class Services:
     """The parts of this installation; main.py puts them together."""
 
     database: Database
-    collector: Collector
+    writer: MessageWriter
     twilio: TwilioAccount
-    forgetting_key: str
+    pseudonym_key: str
     shutdown: Shutdown
 
 
@@ -40,16 +40,16 @@ async def _services(request: Request) -> Services:
     return services_of(request)
 
 
-Here = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(_services)]
 
 T = TypeVar("T")
 
 
-async def in_time(action: Callable[..., T], *arguments: Any) -> T:
+async def run_with_timeout(action: Callable[..., T], *arguments: Any) -> T:
     """Run database work in a thread, for DATABASE_SECONDS at most. Raises HTTPException 503."""
     try:
         with anyio.fail_after(DATABASE_SECONDS):
             return await anyio.to_thread.run_sync(action, *arguments, abandon_on_cancel=True)
-    except (TimeoutError, CannotStart, DBAPIError, *OUTAGES) as error:
+    except (TimeoutError, StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
         logger.error("database away for a request: %s", describe(error))
         raise HTTPException(503, "The database is away.") from None

@@ -57,7 +57,7 @@ Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without
 Time = Annotated[datetime | None, BeforeValidator(_read_time)]
 
 
-async def refuse_unknown(request: Request) -> None:
+async def reject_unknown(request: Request) -> None:
     """Refuse a parameter that the route does not have, or that comes twice. Raises 422.
 
     Without the filter that was meant, the answer would be everything.

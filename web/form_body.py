@@ -9,9 +9,9 @@ from whatsapp.inbound import SignedForm
 
 KIND = "application/x-www-form-urlencoded"
 
-MOST_BYTES = 128 * 1024
+MAX_BYTES = 128 * 1024
 
-MOST_FIELDS = 100
+MAX_FIELDS = 100
 
 BODY_SECONDS = 5.0
 
@@ -39,15 +39,15 @@ async def read_pairs(request: Request) -> list[tuple[str, str]]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != KIND:
         raise _unread(415, f"Send {KIND}.")
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MOST_BYTES:
+    if length.isdecimal() and int(length) > MAX_BYTES:
         raise _too_large()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             body = await _read_body(request)
     except TimeoutError:
         raise _unread(408, "The body came too slowly.") from None
-    if body.count(b"&") >= MOST_FIELDS:
-        raise HTTPException(400, f"More than {MOST_FIELDS} fields.")
+    if body.count(b"&") >= MAX_FIELDS:
+        raise HTTPException(400, f"More than {MAX_FIELDS} fields.")
     return parse(body)
 
 
@@ -58,7 +58,7 @@ async def _read_body(request: Request) -> bytearray:
         if message["type"] == "http.disconnect":
             raise HTTPException(400, "The body ended early.")
         body += message.get("body", b"")
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             raise _too_large()
         if not message.get("more_body", False):
             return body
@@ -80,7 +80,7 @@ def parse(body: bytes | bytearray) -> list[tuple[str, str]]:
 
 
 def _too_large() -> HTTPException:
-    return _unread(413, f"More than {MOST_BYTES} bytes.")
+    return _unread(413, f"More than {MAX_BYTES} bytes.")
 
 
 def _unread(status: int, detail: str) -> HTTPException:

@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from storage import message_log
-from web.dependencies import Here, Services, in_time
+from web.dependencies import Services, ServicesDep, run_with_timeout
 
 router = APIRouter()
 
@@ -29,18 +29,18 @@ async def healthz() -> dict[str, str]:
     response_model=Health,
     responses={503: {"model": Health, "description": "Not now; /healthz may be green."}},
 )
-async def readyz(here: Here) -> Response:
+async def readyz(services: ServicesDep) -> Response:
     """Say whether a message that comes now would be recorded."""
     try:
-        ready = await in_time(_is_ready, here)
+        ready = await run_with_timeout(_is_ready, services)
     except HTTPException:
         ready = False
     return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
 
-def _is_ready(here: Services) -> bool:
-    if not here.collector.is_able():
+def _is_ready(services: Services) -> bool:
+    if not services.writer.is_able():
         return False
-    with here.database.write() as connection:
+    with services.database.write() as connection:
         message_log.prove_writable(connection)
     return True

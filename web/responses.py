@@ -12,22 +12,22 @@ from sqlalchemy.engine import Row
 from reviews import csv_export, query
 from reviews.query import Cursor, Filter
 from reviews.schemas import write_reviews
-from web.dependencies import Services, in_time
+from web.dependencies import Services, run_with_timeout
 
 Pages = Iterator[Sequence[Row[Any]]]
 
 
 async def stream(
-    here: Services,
+    services: Services,
     chosen: Filter,
     after: Cursor | None,
     media_type: str,
     written: Callable[[Sequence[Row[Any]], Pages], Iterator[bytes]],
 ) -> StreamingResponse:
     """Send the whole list, as `as_array` or `as_csv` write it, page by page. Raises 503."""
-    pages = query.pages(here.database, after, chosen=chosen)
+    pages = query.pages(services.database, after, chosen=chosen)
     # The first page is read before the status is sent: a database that is away is a 503.
-    first = await in_time(next, pages, ())
+    first = await run_with_timeout(next, pages, ())
     return StreamingResponse(written(first, pages), media_type=media_type, headers=_PRIVATE)
 
 

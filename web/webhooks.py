@@ -12,11 +12,11 @@ from core.clock import utc_now
 from core.logs import logger
 from db.engine import Database
 from ingest.idempotency import MessageSidTaken
-from ingest.pending import ClientGone, OutcomeUnknown
+from ingest.pending import ClientGone, InDoubt
 from reviews import repository
-from web.dependencies import in_time, services_of
+from web.dependencies import run_with_timeout, services_of
 from web.form_body import read_signed_form
-from web.security.csrf import refuse_foreign_origin
+from web.security.csrf import reject_cross_origin
 from whatsapp.errors import InvalidRequest
 from whatsapp.paths import NO_REVIEW, STATUS_CALLBACK, WEBHOOK
 from whatsapp.statuses import StatusUpdate
@@ -53,7 +53,7 @@ def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+_REJECTIONS: dict[int | str, dict[str, Any]] = {
     400: {"description": "A field is missing, repeated or malformed, or the SID is another's."},
     403: {"description": "Not signed for this address, another account's, or a foreign Origin."},
     408: {"description": "The body took longer than 5 s."},
@@ -69,7 +69,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={
         200: {"description": "TwiML, at most one Message.", "content": {"text/xml": {}}},
-        **_REFUSALS,
+        **_REJECTIONS,
     },
     openapi_extra=_form(
         {"From": "whatsapp:+15551234567", "Body": "Hi"},
@@ -81,20 +81,20 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 )
 async def receive_message(request: Request) -> Response:
     """Answer one message, and record the review that it finishes, once under its MessageSid."""
-    await refuse_foreign_origin(request)
-    here = services_of(request)
-    form = await read_signed_form(request, here.twilio.public_url)
-    message = here.twilio.parse_message(form)
+    await reject_cross_origin(request)
+    services = services_of(request)
+    form = await read_signed_form(request, services.twilio.public_url)
+    message = services.twilio.parse_message(form)
     try:
-        reply = await here.collector.reply_to(message, partial(_until_gone, request))
+        reply = await services.writer.submit(message, partial(_until_gone, request))
     except MessageSidTaken:
-        logger.warning("refused, another contact's SID sid=%s", message.sid)
+        logger.warning("rejected, another contact's SID sid=%s", message.sid)
         raise HTTPException(400, "Another contact has used this MessageSid.") from None
     except ClientGone:
         return Response(status_code=503)  # which nobody reads
-    except OutcomeUnknown:
+    except InDoubt:
         raise HTTPException(503, "The database did not answer in time.") from None
-    twiml = write_reply(reply.text, reply.confirms, here.twilio.public_url)
+    twiml = write_reply(reply.text, reply.confirms, services.twilio.public_url)
     return Response(twiml, media_type="text/xml")
 
 
@@ -114,7 +114,7 @@ async def _until_gone(request: Request) -> None:
     STATUS_CALLBACK,
     summary="Take the delivery status of one of our messages",
     status_code=204,
-    responses=_REFUSALS,
+    responses=_REJECTIONS,
     openapi_extra=_form(
         {"MessageSid": "SM00000000000000000000000000000001", "MessageStatus": "delivered"},
         {
@@ -126,13 +126,13 @@ async def _until_gone(request: Request) -> None:
 )
 async def receive_status(request: Request) -> Response:
     """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
-    await refuse_foreign_origin(request)
-    here = services_of(request)
-    form = await read_signed_form(request, here.twilio.public_url)
-    update = here.twilio.parse_status(form)
+    await reject_cross_origin(request)
+    services = services_of(request)
+    form = await read_signed_form(request, services.twilio.public_url)
+    update = services.twilio.parse_status(form)
     request.app.state.callback_hint.notice(update)
     if update.status is not None:
-        await in_time(_raise_status, here.database, update)
+        await run_with_timeout(_raise_status, services.database, update)
     return Response(status_code=204)
 
 

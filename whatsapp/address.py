@@ -2,7 +2,7 @@
 
 import re
 
-from core.pseudonym import FORGOTTEN
+from core.pseudonym import PSEUDONYM_PREFIX
 from core.text import clean
 from whatsapp.errors import InvalidRequest
 
@@ -22,6 +22,8 @@ def parse_contact(address: str) -> str:
     contact = contact_of(address)
     if len(contact) > MAX_CONTACT_CHARACTERS:
         raise InvalidRequest(400, f"An address has {MAX_CONTACT_CHARACTERS} characters at most.")
-    if contact.startswith(FORGOTTEN):  # a pseudonym of ours, in the place of an erased number
+    if contact.startswith(
+        PSEUDONYM_PREFIX
+    ):  # a pseudonym of ours, in the place of an erased number
         raise InvalidRequest(400, "This is no address.")
     return contact

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from simulator.demo import read_examples
-from tests.campaign import add_publish, insist_on_known, publish
+from tests.campaign import add_publish, publish, require_known
 from tests.databases import Postgres, Valkey, migrated
 from tests.faults import cuts, databases, load, workers
 
@@ -88,7 +88,7 @@ def main() -> None:
     add_publish(parser)
     parser.add_argument("names", nargs="*", help="only faults with one of these in their name")
     options = parser.parse_args()
-    insist_on_known(parser, options.names, FAULTS)
+    require_known(parser, options.names, FAULTS)
     load.THINKING_SECONDS = 0.0  # the machine has nothing else to do
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         with closing(Grounds(Path(folder))) as grounds:

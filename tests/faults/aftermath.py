@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from audit.check import Findings, check
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from conversation.wording import APOLOGY
 from db.engine import open_database
 from models import Review as Recorded
@@ -22,12 +22,12 @@ A_CONTACT = re.compile(r"(?<![0-9a-f])1555\d{7}(?![0-9a-f])")
 """Of the load's own; a SID may hold the same digits among others."""
 
 
-def insist_on_order(load: Load, database_url: str, logs: Iterable[Path]) -> Counter[str]:
+def require_order(load: Load, database_url: str, logs: Iterable[Path]) -> Counter[str]:
     """Insist that what was written is recorded, once, as customers were told; return counts."""
-    findings = insist_on_exactly(load.written, database_url, load.witness)
+    findings = require_exactly(load.written, database_url, load.witness)
     assert load.line.slowest_seconds < TWILIO_SECONDS
     for log in logs:
-        insist_on_a_quiet_log(log.read_text(encoding="utf-8"))
+        require_a_quiet_log(log.read_text(encoding="utf-8"))
     return Counter(
         {
             "reviews": findings.reviews,
@@ -39,8 +39,8 @@ def insist_on_order(load: Load, database_url: str, logs: Iterable[Path]) -> Coun
     )
 
 
-def insist_on_exactly(
-    written: Iterable[tuple[str, Review]], database_url: str, witness: Witness
+def require_exactly(
+    written: Iterable[tuple[str, Review]], database_url: str, witness: ClientHistory
 ) -> Findings:
     database = open_database(database_url)
     columns = (
@@ -63,6 +63,6 @@ def insist_on_exactly(
     return findings
 
 
-def insist_on_a_quiet_log(log: str) -> None:
+def require_a_quiet_log(log: str) -> None:
     assert "Traceback" not in log
     assert A_CONTACT.findall(log) == []

@@ -8,13 +8,13 @@ from contextlib import closing
 
 from fastapi.testclient import TestClient
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from core.settings import Settings
 from main import create_app
 from simulator.customer import Customer, texts_of
 from simulator.fake_twilio import Simulator, message_form
 from tests.databases import Postgres
-from tests.faults.aftermath import insist_on_exactly
+from tests.faults.aftermath import require_exactly
 from tests.faults.load import Review
 
 COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
@@ -109,7 +109,7 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
     Beside these each COMMIT is left without an answer in one of them.
     """
     counts: Counter[str] = Counter()
-    witness = Witness()
+    witness = ClientHistory()
     written: list[tuple[str, Review]] = []
     with closing(Proxy(postgres.port)) as proxy:
         settings = Settings(
@@ -122,7 +122,7 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
         def converse() -> None:
             contact = f"+1555{len(written):07}"
             with TestClient(create_app(settings)) as client:
-                # Another attempt is for a status: the collector asks the log by itself.
+                # Another attempt is for a status: the writer asks the log by itself.
                 twilio = Simulator(client, attempts=10, pause_seconds=0.02, witness=witness)
                 customer = Customer(twilio, contact)
                 forms = [message_form(contact, text) for text in texts_of(review)]
@@ -139,5 +139,5 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
             converse()
             counts["cuts"] += proxy.cut_amid is not None
             counts["of them between COMMIT and its answer"] += proxy.cut_amid == COMMIT
-    findings = insist_on_exactly(written, url, witness)
+    findings = require_exactly(written, url, witness)
     return counts + Counter({"reviews": findings.reviews, "messages": findings.messages})

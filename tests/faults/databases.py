@@ -10,7 +10,7 @@ import redis
 
 from conversation.wording import APOLOGY
 from tests.databases import Postgres, Valkey
-from tests.faults.aftermath import insist_on_order
+from tests.faults.aftermath import require_order
 from tests.faults.load import Load, Review
 from tests.servers import serve, wait_until
 
@@ -29,7 +29,7 @@ def under_load(
         with Load([server], reviews) as load:
             yield load
             load.wait_for(8)
-    counts.update(insist_on_order(load, url, [log]))
+    counts.update(require_order(load, url, [log]))
     assert load.line.counts.keys() <= {"200", "204", "503"}
 
 

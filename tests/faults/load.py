@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import httpx
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from conversation.wording import APOLOGY
 from simulator.customer import Customer, texts_of
 from simulator.fake_twilio import TWILIO_SECONDS, Simulator, message_form
@@ -133,7 +133,7 @@ class Load:
         patience: float = TWILIO_SECONDS,
     ) -> None:
         self.line = Line(servers)
-        self.witness = Witness()
+        self.witness = ClientHistory()
         self.written: list[tuple[str, Review]] = []
         """Contacts, and the reviews that they have been thanked for."""
         self._reviews = reviews

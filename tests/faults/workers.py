@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.databases import Postgres
-from tests.faults.aftermath import insist_on_order
+from tests.faults.aftermath import require_order
 from tests.faults.load import Load, Review
 from tests.servers import Uvicorn, serve, wait_until
 
@@ -35,7 +35,7 @@ def kill_workers(
                 os.kill(victim, signal.SIGKILL)
                 killed.append(victim)
         wait_until(lambda: len(server.workers()) == 4 + kills)
-    return Counter({"workers killed": kills}) + insist_on_order(load, database_url, [log])
+    return Counter({"workers killed": kills}) + require_order(load, database_url, [log])
 
 
 def share_a_file(
@@ -46,7 +46,7 @@ def share_a_file(
     with serve(log, workers=4, **keeping(sqlite_url)) as server:
         with Load([server], reviews) as load:
             load.wait_for(some)
-    counts = insist_on_order(load, sqlite_url, [log])
+    counts = require_order(load, sqlite_url, [log])
     # That it is locked may be in the log, where the disk stood still for longer than SQLite waits
     # for its turn, and the writer tried again; it is nobody's answer.
     assert load.line.counts.keys() == {"200", "204"}
@@ -78,7 +78,7 @@ def restart_in_turn(
                 oldest = load.line.servers[0]
                 assert oldest.stop() in {0, -signal.SIGTERM}
                 load.line.servers.remove(oldest)
-    counts = insist_on_order(load, postgres_url, logs.values())
+    counts = require_order(load, postgres_url, logs.values())
     closed = load.line.broken - load.line.answered
     assert [sid for port, sid in closed if f" sid={sid} contact=" in logs[port].read_text()] == []
     assert load.line.counts["503"] == counts["apologies"] == 0
@@ -100,7 +100,7 @@ def freeze_a_holder(
                     wait_until(lambda: not held & idle_transactions(postgres))
                     load.wait_for(8)
                 load.wait_for(4)
-    counts = insist_on_order(load, postgres_url, logs)
+    counts = require_order(load, postgres_url, logs)
     return Counter({"servers frozen with contacts held": times}) + counts
 
 

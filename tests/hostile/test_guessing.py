@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from tests.captures import TEXT, post
 from tests.conftest import MakeClient, make_app
 from tests.servers import serve_here
-from web.security.rate_limit import Guesses
+from web.security.rate_limit import KeyRateLimiter
 
 KEY = "k" * 16
 RIGHT, WRONG = {"X-API-Key": KEY}, {"X-API-Key": "x" * 16}
@@ -40,7 +40,7 @@ class Clock:
 def production(production: TestClient) -> TestClient:
     """A production app whose clock for guesses stands still: a slow machine gives none back."""
     app: Any = production.app
-    app.state.access = replace(app.state.access, guesses=Guesses(Clock()))
+    app.state.access = replace(app.state.access, guesses=KeyRateLimiter(Clock()))
     return production
 
 
@@ -165,7 +165,7 @@ def test_on_this_machine_a_wrong_key_is_none_locally(
 
 def test_a_guess_comes_back_every_six_seconds_and_all_within_a_minute() -> None:
     clock = Clock()
-    guesses = Guesses(clock)
+    guesses = KeyRateLimiter(clock)
     for _ in range(10):
         assert guesses.seconds_to_wait(GUESSER) == 0
         guesses.note_wrong(GUESSER)
@@ -185,7 +185,7 @@ def test_a_guess_comes_back_every_six_seconds_and_all_within_a_minute() -> None:
 
 def test_an_owner_is_remembered_for_a_day_and_then_waits_no_longer_than_others() -> None:
     clock = Clock()
-    guesses = Guesses(clock)
+    guesses = KeyRateLimiter(clock)
     guesses.note_right(OWNER)
     clock.now += 24 * 3600 - 1
     for _ in range(10_000):
@@ -197,11 +197,11 @@ def test_an_owner_is_remembered_for_a_day_and_then_waits_no_longer_than_others()
 
 
 def test_more_than_ten_thousand_addresses_are_not_remembered() -> None:
-    guesses = Guesses()
+    guesses = KeyRateLimiter()
     for number in range(30_000):
         guesses.note_wrong(str(number))
         guesses.note_right(str(number))
-    assert len(guesses._all_back_at) == len(guesses._right_until) == Guesses.MOST_ADDRESSES
+    assert len(guesses._all_back_at) == len(guesses._right_until) == KeyRateLimiter.MAX_ADDRESSES
     assert guesses.seconds_to_wait("29999") == 0
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from reviews import counts
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form, photo_form
@@ -200,7 +200,7 @@ def test_a_fault_of_ours_is_answered_without_a_word_of_it(
         raise RuntimeError("secret words")
 
     monkeypatch.setattr(counts, "count", fail)
-    monkeypatch.setattr(Collector, "reply_to", fail)
+    monkeypatch.setattr(MessageWriter, "reply_to", fail)
     form = b"From=%2B1555&Body=Hi"
     for answer in (fragile.get("/api/stats"), post_unsigned(fragile, "/webhook", form)):
         assert answer.status_code == 500

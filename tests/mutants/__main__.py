@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.campaign import above_zero, add_publish, insist_on_known, publish
+from tests.campaign import above_zero, add_publish, publish, require_known
 from tests.mutants.mutants import MUTANTS, SIMULATION, Mutant
 from tests.servers import ROOT
 
@@ -76,7 +76,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.publish and options.words:
         parser.error("only all of them are published")
-    insist_on_known(parser, options.words, (mutant.name for mutant in MUTANTS))
+    require_known(parser, options.words, (mutant.name for mutant in MUTANTS))
     chosen = [
         mutant
         for mutant in MUTANTS

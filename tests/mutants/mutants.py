@@ -36,10 +36,10 @@ MUTANTS = [
         "",
         also=(
             (
-                "        self._room.answer(replies)\n",
+                "        self._queue.answer(replies)\n",
                 "        with self._database.write() as connection:\n"
                 "            batch.write(connection, _rows_of(taken))\n"
-                "        self._room.answer(replies)\n",
+                "        self._queue.answer(replies)\n",
             ),
         ),
         sign="conversation SM",
@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant(
         "contacts that are held elsewhere stay at the head of the queue",
         "recorder.py",
-        "        self._room.let_others_pass(others)\n",
+        "        self._queue.let_others_pass(others)\n",
         "",
         "tests/writer",
         sign="test_stuck_contacts_stall_nobody_else",
@@ -62,16 +62,16 @@ MUTANTS = [
     Mutant(
         "replies leave before COMMIT",
         "recorder.py",
-        "                self._room.claim(replies)\n",
-        "                self._room.claim(replies)\n"
-        "                self._room.answer(replies)\n"
+        "                self._queue.claim(replies)\n",
+        "                self._queue.claim(replies)\n"
+        "                self._queue.answer(replies)\n"
         "                replies = {}\n",
         also=(
             (
-                "            if self._room.unclaim(replies, Fate.UNKNOWN):\n",
+                "            if self._queue.unclaim(replies, PendingStatus.UNKNOWN):\n",
                 "            if not replies:\n"
                 "                return set()\n"
-                "            if self._room.unclaim(replies, Fate.UNKNOWN):\n",
+                "            if self._queue.unclaim(replies, PendingStatus.UNKNOWN):\n",
             ),
         ),
         sign="was answered and is not in the log",
@@ -80,14 +80,14 @@ MUTANTS = [
         "one message that can't be saved fails its whole batch",
         "recorder.py",
         "            locked_elsewhere: set[str] = set()\n",
-        "            self._room.refuse(batch, Reply(APOLOGY))\n"
+        "            self._queue.refuse(batch, Reply(APOLOGY))\n"
         "            locked_elsewhere: set[str] = set()\n",
         "tests/writer/test_trouble.py",
         sign="test_what_cannot_be_recorded_is_apologised_for",
     ),
     Mutant(
         "a message is taken although its customer was told to send it again",
-        "waiting_room.py",
+        "message_queue.py",
         "                raise WithdrawnMeanwhile\n",
         "                pass\n",
         sign="was answered with the apology and is in the log",
@@ -101,9 +101,9 @@ MUTANTS = [
     ),
     Mutant(
         "the deadline apologises for what is being committed",
-        "waiting_room.py",
-        "            if entry.fate is not Fate.WAITING:\n",
-        "            if entry.fate is Fate.UNKNOWN:\n",
+        "message_queue.py",
+        "            if entry.fate is not PendingStatus.WAITING:\n",
+        "            if entry.fate is PendingStatus.UNKNOWN:\n",
         sign="was answered with the apology and is in the log",
         also=(
             (
@@ -116,8 +116,8 @@ MUTANTS = [
     Mutant(
         "a COMMIT of unknown outcome is taken for one that failed",
         "recorder.py",
-        "if self._room.unclaim(replies, Fate.UNKNOWN):",
-        "if self._room.unclaim(replies, Fate.WAITING):",
+        "if self._queue.unclaim(replies, PendingStatus.UNKNOWN):",
+        "if self._queue.unclaim(replies, PendingStatus.WAITING):",
         sign="was answered with the apology and is in the log",
     ),
     Mutant(

@@ -167,17 +167,19 @@ def test_numbers_are_masked_on_the_first_page(local: TestClient) -> None:
 
 
 def test_every_delivery_status_has_a_sign_and_words() -> None:
-    told = {status: delivery.told(status, None) for status in ("pending", *STATUSES)}
+    told = {status: delivery.describe_delivery(status, None) for status in ("pending", *STATUSES)}
     assert [told[status].sign for status in ("sent", "delivered", "read")] == [
         *("sent", "delivered", "read")
     ]
     assert {told[status].sign for status in FAILURES} == {"failed"}
     assert all(each.words.isprintable() and "confirmation" in each.words for each in told.values())
-    assert delivery.told("failed", 63015).words == (
+    assert delivery.describe_delivery("failed", 63015).words == (
         "confirmation failed: the customer's phone has not joined the Twilio sandbox (code 63015)"
     )
-    assert "99999" in delivery.told("undelivered", 99999).words
-    assert delivery.told("of an earlier program", None).words == "of an earlier program"
+    assert "99999" in delivery.describe_delivery("undelivered", 99999).words
+    assert (
+        delivery.describe_delivery("of an earlier program", None).words == "of an earlier program"
+    )
 
 
 def test_an_empty_page_says_how_to_get_the_first_review(client: TestClient) -> None:

@@ -103,8 +103,8 @@ def test_reviews_are_counted_by_week_day_and_product(database: Database) -> None
 def test_of_very_many_only_the_latest_are_looked_at(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(funnel, "MOST_MESSAGES", 8)
-    monkeypatch.setattr(funnel, "MOST_REVIEWS", 2)
+    monkeypatch.setattr(funnel, "MAX_MESSAGES", 8)
+    monkeypatch.setattr(funnel, "MAX_REVIEWS", 2)
     for hours in range(5):
         converse(database, *WHOLE, at=NOON - timedelta(hours=hours + 1))
         record(database, product=f"No. {hours}", at=NOON - timedelta(hours=hours))

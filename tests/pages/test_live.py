@@ -117,8 +117,8 @@ def test_a_stream_tells_each_version_once_and_what_was_committed_late(
     monkeypatch.setattr(live_feed, "STREAM_SECONDS", 0.3)
     monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     first = record(database_of(client), at=ago(1))
-    late = changing(reviews_query.news, 2, lambda: record(database_of(client), at=ago(20)))
-    monkeypatch.setattr(reviews_query, "news", late)
+    late = changing(reviews_query.changes_since, 2, lambda: record(database_of(client), at=ago(20)))
+    monkeypatch.setattr(reviews_query, "changes_since", late)
     assert told(client) == [first, first + 1]
 
 
@@ -129,14 +129,16 @@ def test_a_stream_that_stood_still_tells_what_came_meanwhile(
     monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
     moments = iter([ago(60), utc_now()])
     monkeypatch.setattr(live_feed, "utc_now", lambda: next(moments))
-    meanwhile = changing(reviews_query.news, 2, lambda: record(database_of(client), at=ago(45)))
-    monkeypatch.setattr(reviews_query, "news", meanwhile)
+    meanwhile = changing(
+        reviews_query.changes_since, 2, lambda: record(database_of(client), at=ago(45))
+    )
+    monkeypatch.setattr(reviews_query, "changes_since", meanwhile)
     assert told(client) == [1]
 
 
 def test_after_more_than_can_be_told_the_page_is_to_load_its_list_anew(client: TestClient) -> None:
     database = database_of(client)
-    for _ in range(reviews_query.MOST_NEWS - 1):
+    for _ in range(reviews_query.MAX_CHANGES - 1):
         record(database, at=ago(2))
     assert [name for name, _ in events(client)].count("many") == 0
     second_to_last, _ = (record(database, at=ago(1)) for _ in range(2))
@@ -200,7 +202,9 @@ def test_a_database_that_goes_away_ends_the_stream_with_a_word(
 
     monkeypatch.setattr(live_feed, "STREAM_SECONDS", 5.0)
     monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(reviews_query, "news", changing(reviews_query.news, 2, away))
+    monkeypatch.setattr(
+        reviews_query, "changes_since", changing(reviews_query.changes_since, 2, away)
+    )
     assert events(client) == [("away", {})]
 
 
@@ -220,8 +224,10 @@ def test_a_stream_ends_whatever_handles_the_signal_that_ends_the_server(
 ) -> None:
     monkeypatch.setattr(live_feed, "STREAM_SECONDS", 3600.0)
     monkeypatch.setattr(live_feed, "EVERY_SECONDS", 0.05)
-    told_to_stop = changing(reviews_query.news, 2, lambda: signal.raise_signal(signal.SIGTERM))
-    monkeypatch.setattr(reviews_query, "news", told_to_stop)
+    told_to_stop = changing(
+        reviews_query.changes_since, 2, lambda: signal.raise_signal(signal.SIGTERM)
+    )
+    monkeypatch.setattr(reviews_query, "changes_since", told_to_stop)
     app = make_app(database_url=sqlite_url)
 
     async def follow() -> str:

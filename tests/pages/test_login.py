@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from tests.conftest import PRODUCTION, PUBLIC_URL, TOKEN, MakeClient
 from tests.test_access import come_from
 from web.security import session_cookie
-from web.security.rate_limit import Guesses
+from web.security.rate_limit import KeyRateLimiter
 
 KEY = "k" * 16
 SECRET = PRODUCTION["secret_key"]
@@ -139,7 +139,7 @@ def test_a_wrong_key_is_told_on_the_page(secure: TestClient, key: str) -> None:
 
 def test_who_guesses_is_told_to_wait(secure: TestClient) -> None:
     guesser = come_from(secure, "203.0.113.9")
-    for _ in range(Guesses.GUESSES):
+    for _ in range(KeyRateLimiter.GUESSES):
         assert log_in(guesser, "wrong").status_code == 401
     answer = log_in(guesser)
     assert answer.status_code == 429

@@ -43,7 +43,7 @@ class Trouble:
 
     def before(self, process: Process, statement: str) -> None:
         """Come between two statements: pause, fail, or end the process."""
-        self._insist_on_life(process)
+        self._require_life(process)
         if self.is_over:
             return
         what = statement.partition("(")[0].strip().replace("\n", " ")[:40]
@@ -62,7 +62,7 @@ class Trouble:
             case 4:
                 self._tell(f"{process.name} is killed before {what}", "killed workers")
                 process.kill()
-        self._insist_on_life(process)
+        self._require_life(process)
         if self._loop.time() < self.away_until:
             raise failure(sqlite3.SQLITE_IOERR, statement)
         if statement == "BEGIN IMMEDIATE":
@@ -77,7 +77,7 @@ class Trouble:
 
     def commit(self, process: Process, really: Callable[[], None]) -> None:
         """Commit, or fail before or after that, or end the process."""
-        self._insist_on_life(process)
+        self._require_life(process)
         choice = 0 if self.is_over else self._choices.pick(60, 10, 1, 1, 1, 1, 1, 1)
         if choice == 1:
             sleep(self._choices.one_of(0.001, 0.05, 1.0))
@@ -94,17 +94,17 @@ class Trouble:
         elif choice == 5:
             self._tell(f"{process.name}'s COMMIT fails, and looks as if it might not", LOST)
             raise failure(sqlite3.SQLITE_IOERR, "COMMIT")
-        self._insist_on_life(process)
+        self._require_life(process)
         really()
         if choice == 6:
             self._tell(f"{process.name} is killed after COMMIT", "killed workers")
             process.kill()
-            self._insist_on_life(process)
+            self._require_life(process)
         elif choice == 7:
             self._tell(f"{process.name}'s COMMIT happens, and the answer to it is lost", LOST)
             raise failure(sqlite3.SQLITE_IOERR, "COMMIT")
 
-    def _insist_on_life(self, process: Process) -> None:
+    def _require_life(self, process: Process) -> None:
         if process.is_dead:
             raise Crashed
 
@@ -112,7 +112,7 @@ class Trouble:
 
     def redis(self, process: Process, really: Callable[[], Any], forget: Callable[[], None]) -> Any:
         """Ask Redis, or fail before or after that; Redis may forget everything."""
-        self._insist_on_life(process)
+        self._require_life(process)
         choice = 0 if self.is_over else self._choices.pick(60, 10, 1, 1, 1, 1)
         if choice == 1:
             sleep(self._choices.one_of(0.001, 0.1))
@@ -125,7 +125,7 @@ class Trouble:
         elif choice == 4:
             self._tell(f"{process.name} is killed before it asks Redis", "killed workers")
             process.kill()
-        self._insist_on_life(process)
+        self._require_life(process)
         if self._loop.time() < self.redis_away_until:
             raise ConnectionError("Redis is away")
         answer = really()

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from conversation.model import Message
 from conversation.wording import APOLOGY, GREETING
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from tests.simulation.choices import Choices
 from tests.simulation.story import Story
 from tests.simulation.workers import TTL, NoAnswer, Worker
@@ -24,7 +24,7 @@ class Line:
     choices: Choices
     workers: Sequence[Worker]
     story: Story
-    witness: Witness
+    witness: ClientHistory
     sids: Iterator[str]
     is_calm: bool = False
     """Nothing gets lost or doubled on the way any more."""
@@ -74,7 +74,7 @@ class Line:
             pass
         said = "nothing" if words is None else repr(words)
         self.story.tell(f"{worker.process.name} answers {message.sid} with {said}", "deliveries")
-        if loop.time() - began > Collector.DEADLINE_SECONDS + 0.1:
+        if loop.time() - began > MessageWriter.DEADLINE_SECONDS + 0.1:
             self.story.problem(f"{message.sid} was answered after {loop.time() - began:.1f} s")
         self.witness.note_answer(message.sid, words if is_heard else None)
         if review is not None and is_heard:

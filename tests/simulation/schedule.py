@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from audit.check import check
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from core.logs import logger
 from db.engine import Database, open_database
 from models import LoggedMessage, Review
@@ -26,7 +26,7 @@ from tests.simulation.story import Story
 from tests.simulation.virtual import Stuck, VirtualLoop, virtual_modules
 from tests.simulation.workers import TTL, Worker, make_cache
 
-MOST_WORKERS = 3
+MAX_WORKERS = 3
 SKEWS = (
     timedelta(),
     timedelta(seconds=5),
@@ -37,11 +37,11 @@ SKEWS = (
     timedelta(days=400),
 )
 """How far a worker's clock may be ahead."""
-MOST_CUSTOMERS = 4
+MAX_CUSTOMERS = 4
 TROUBLE_SECONDS = 120.0
 """After so long nothing goes wrong any more, and everybody must get to an end."""
 PATIENCE_SECONDS = 30 * 24 * 3600
-REVIEWS = read_examples()[:MOST_CUSTOMERS]
+REVIEWS = read_examples()[:MAX_CUSTOMERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Theatre:
         empty.close()
         self._judge = open_database(f"sqlite:///{self._file}")
         self._judge._migrated = True
-        self._doors = [open_database(f"sqlite:///{self._file}") for _ in range(MOST_WORKERS)]
+        self._doors = [open_database(f"sqlite:///{self._file}") for _ in range(MAX_WORKERS)]
         self._trouble: Trouble | None = None
         self._workers: list[Worker] = []
         for number, door in enumerate(self._doors):
@@ -104,7 +104,7 @@ class Theatre:
         self._trouble = trouble = Trouble(choices, story.tell, loop)
         kind = choices.one_of("database", "redis", "memory")
         open_cache = make_cache(kind, Redis(loop), trouble)
-        workers = 1 + choices.pick(*[1] * MOST_WORKERS)
+        workers = 1 + choices.pick(*[1] * MAX_WORKERS)
 
         def choose_clock() -> timedelta:
             return timedelta() if trouble.is_over else SKEWS[choices.pick(12, 3, 3, 1, 1, 1, 1)]
@@ -113,10 +113,10 @@ class Theatre:
             Worker(f"worker{n + 1}", partial(_open_again, door), open_cache, story, choose_clock)
             for n, door in enumerate(self._doors[:workers])
         ]
-        line = Line(choices, self._workers, story, Witness(), _count("SM"))
+        line = Line(choices, self._workers, story, ClientHistory(), _count("SM"))
         customers = [
             Customer(line, f"+1555000000{n}", REVIEWS[n])
-            for n in range(1 + choices.pick(*range(MOST_CUSTOMERS, 0, -1)))  # few, as a rule
+            for n in range(1 + choices.pick(*range(MAX_CUSTOMERS, 0, -1)))  # few, as a rule
         ]
         story.tell(f"workers: {workers}, store: {kind}, customers: {len(customers)}")
 
@@ -140,7 +140,9 @@ class Theatre:
             story.problem("somebody waits for ever")
         self._judge_all(story, line.witness, customers)
 
-    def _judge_all(self, story: Story, witness: Witness, customers: Sequence[Customer]) -> None:
+    def _judge_all(
+        self, story: Story, witness: ClientHistory, customers: Sequence[Customer]
+    ) -> None:
         findings = check(self._judge, kept_for=TTL, witness=witness)
         for problem in (*findings.problems, *differences(self._judge, TTL)):
             story.problem(problem)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-MOST_TRIES = 3_000
+MAX_TRIES = 3_000
 
 
 def shrink(choices: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> list[int]:
@@ -11,7 +11,7 @@ def shrink(choices: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> li
 
     def better(candidate: list[int]) -> bool:
         nonlocal best, tries
-        if candidate == best or tries >= MOST_TRIES:
+        if candidate == best or tries >= MAX_TRIES:
             return False
         tries += 1
         if fails(candidate):
@@ -20,7 +20,7 @@ def shrink(choices: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> li
         return False
 
     improved = True
-    while improved and tries < MOST_TRIES:
+    while improved and tries < MAX_TRIES:
         improved = False
         size = len(best)
         while size:

@@ -9,9 +9,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from conversation.model import Message
 from db.engine import Database
-from db.errors import OUTAGES
-from ingest.pending import OutcomeUnknown, Reply
-from ingest.writer import Collector
+from db.errors import TRANSIENT_ERRORS
+from ingest.pending import InDoubt, Reply
+from ingest.writer import MessageWriter
 from privacy import erasure
 from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
 from tests.simulation.faults import Crashed, Redis, Trouble
@@ -83,10 +83,10 @@ class Worker:
             self._story.tell(
                 f"{self.process.name}'s clock is ahead by {self.ahead}", "wrong clocks"
             )
-        self.collector = Collector(
+        self.writer = MessageWriter(
             self.database, self._open_cache(self.process), TTL, self._clock, [FORGETTING_KEY]
         )
-        self._do(self.collector.start, self._note_death)
+        self._do(self.writer.start, self._note_death)
 
     def _clock(self) -> datetime:
         return self._story.clock() + self.ahead
@@ -106,7 +106,7 @@ class Worker:
         if self.process.is_dead:
             raise NoAnswer
         answer: Reply = await self._outcome(
-            self.process.start(self.collector.reply_to(message)), OutcomeUnknown
+            self.process.start(self.writer.submit(message)), InDoubt
         )
         return answer
 
@@ -114,14 +114,16 @@ class Worker:
         """Take a status callback. Raises NoAnswer."""
         if self.process.is_dead:
             raise NoAnswer
-        await self._outcome(self._do(webhooks._raise_status, self.database, update), *OUTAGES)
+        await self._outcome(
+            self._do(webhooks._raise_status, self.database, update), *TRANSIENT_ERRORS
+        )
 
     async def forget(self, contact: str) -> None:
         """Erase a contact whole. Raises NoAnswer."""
         if self.process.is_dead:
             raise NoAnswer
-        action = (erasure.forget_contact, self.database, contact, FORGETTING_KEY)
-        await self._outcome(self._do(*action), *OUTAGES)
+        action = (erasure.erase_contact, self.database, contact, FORGETTING_KEY)
+        await self._outcome(self._do(*action), *TRANSIENT_ERRORS)
 
     async def _outcome(self, task: asyncio.Task[Any], *no_answer: type[Exception]) -> Any:
         await asyncio.wait({task})
@@ -133,7 +135,7 @@ class Worker:
         """End in good order, and let go of the database."""
         while self.process.is_dead:
             await asyncio.sleep(1)
-        await self._do(self.collector.close)
+        await self._do(self.writer.close)
 
 
 def make_cache(kind: str, redis: Redis, trouble: Trouble) -> Callable[[Process], EndCache]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from audit.check import check
 from conversation.model import Message
 from db.engine import Database
-from ingest.writer import Collector
+from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from storage import batch
 from storage.end_cache import NoCache
@@ -39,12 +39,12 @@ def statements_of(database: Database) -> list[str]:
 
 
 def test_a_batch_is_five_round_trips_however_many_messages_it_has(database: Database) -> None:
-    collector = Collector(database, NoCache(), TTL)
-    tell_in_turn(collector, message(1), message(2), message(3))
+    writer = MessageWriter(database, NoCache(), TTL)
+    tell_in_turn(writer, message(1), message(2), message(3))
     sent = statements_of(database)
     crowd = [message(100 + n, "hi", f"+1555{n:07}") for n in range(60)]
-    tell(collector, message(1), message(4), *crowd)
-    collector.close()
+    tell(writer, message(1), message(4), *crowd)
+    writer.close()
     if database.is_sqlite:
         assert sent == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
     else:  # the locks, the read, and one write for messages and reviews
@@ -53,12 +53,12 @@ def test_a_batch_is_five_round_trips_however_many_messages_it_has(database: Data
 
 
 def test_every_text_comes_back_as_it_was_sent(database: Database) -> None:
-    collector = Collector(database, NoCache(), TTL)
+    writer = MessageWriter(database, NoCache(), TTL)
     media = (("https://example.com/%s?a=1&b={}", "image/jpeg"),)
     texts = ("hi", ODD, f"{ODD} 2", ODD * 20)
     sent = [Message(f"SM{n}", ANA, text, media) for n, text in enumerate(texts)]
-    replies = [tell(collector, each)[0] for each in sent]
-    collector.close()
+    replies = [tell(writer, each)[0] for each in sent]
+    writer.close()
     with database.read() as connection:
         facts = batch.read(connection, [each.sid for each in sent], [ANA, BEN])
         review = connection.execute(sa.select(Review)).one()
@@ -76,9 +76,9 @@ def test_a_time_is_the_same_for_the_batch_and_for_all_others(database: Database)
     for number, time in enumerate(
         [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)]
     ):
-        collector = Collector(database, NoCache(), TTL, lambda time=time: time)  # type: ignore[misc]
-        tell(collector, message(number, contact=f"+{number}"))
-        collector.close()
+        writer = MessageWriter(database, NoCache(), TTL, lambda time=time: time)  # type: ignore[misc]
+        tell(writer, message(number, contact=f"+{number}"))
+        writer.close()
         with database.read() as connection:
             end = batch.read(connection, contacts=[f"+{number}"]).ends[f"+{number}"]
             query = sa.select(LoggedMessage.received_at).where(LoggedMessage.received_at == time)

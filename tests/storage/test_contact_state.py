@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from db.engine import Database, open_database
-from db.errors import OUTAGES
-from ingest.writer import Collector
+from db.errors import TRANSIENT_ERRORS
+from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from privacy import erasure
 from storage import contact_state
@@ -36,11 +36,11 @@ def worker(postgres_url: str) -> Iterator[Worker]:
 
 
 def write_reviews(database: Database, *contacts: str, first: int = 1) -> None:
-    collector = Collector(database, NoCache(), TTL)
+    writer = MessageWriter(database, NoCache(), TTL)
     for number, contact in enumerate(contacts):
         sid = first + 4 * number
-        tell_in_turn(collector, *(message(sid + n, contact=contact) for n in range(4)))
-    collector.close()
+        tell_in_turn(writer, *(message(sid + n, contact=contact) for n in range(4)))
+    writer.close()
 
 
 def test_a_contact_that_another_worker_has_locked_is_left_out(worker: Worker) -> None:
@@ -53,7 +53,7 @@ def test_a_contact_that_another_worker_has_locked_is_left_out(worker: Worker) ->
 
 def test_a_lost_session_lets_its_contacts_go(worker: Worker) -> None:
     one, two = worker(), worker()
-    with suppress(*OUTAGES), one.write() as lost:
+    with suppress(*TRANSIENT_ERRORS), one.write() as lost:
         contact_state.lock(lost, ANA)
         pid = lost.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
         with two.write() as connection:
@@ -66,7 +66,7 @@ def test_sqlite_has_one_writer_at_a_time(sqlite_url: str) -> None:
     one, two = open_database(sqlite_url), open_database(sqlite_url)
     with one.write() as connection:
         assert contact_state.try_lock(connection, [ANA]) == [ANA]
-        with pytest.raises(OUTAGES), two.write():
+        with pytest.raises(TRANSIENT_ERRORS), two.write():
             pass
     one.close()
     two.close()
@@ -80,7 +80,7 @@ def is_waiting_for_a_lock(database: Database) -> bool:
 
 ERASURES: dict[str, Callable[[Database], object]] = {
     "a review": lambda database: erasure.erase_review(database, 1),
-    "a contact": lambda database: erasure.forget_contact(database, ANA, ""),
+    "a contact": lambda database: erasure.erase_contact(database, ANA, ""),
 }
 
 
@@ -94,7 +94,7 @@ def test_an_erasure_waits_for_whoever_writes_to_the_contact(worker: Worker, what
             contact_state.lock(connection, ANA)
             erased = pool.submit(ERASURES[what], owner)
             wait_until(lambda: is_waiting_for_a_lock(answering))
-            assert erasure.forget_contact(worker(), BEN, "") is not None  # others don't wait
+            assert erasure.erase_contact(worker(), BEN, "") is not None  # others don't wait
             assert not erased.done()
         assert erased.result(timeout=10)
 
@@ -130,7 +130,7 @@ def test_erasing_a_review_and_its_customer_at_once_ends_for_both(worker: Worker)
 
         with ThreadPoolExecutor(2) as owners:
             one = owners.submit(erase, lambda id_=review: erasure.erase_review(worker(), id_))  # type: ignore[misc]
-            other = owners.submit(erase, lambda: erasure.forget_contact(worker(), ANA, ""))
+            other = owners.submit(erase, lambda: erasure.erase_contact(worker(), ANA, ""))
             both.set()
             one.result(timeout=10)
             assert other.result(timeout=10) is not None

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from conversation.model import LogEnd, State
 from db.engine import Database
-from ingest.message_queue import WaitingRoom
-from ingest.writer import Collector
+from ingest.message_queue import MessageQueue
+from ingest.writer import MessageWriter
 from storage import end_cache
 from storage.end_cache import EndCache, MemoryCache, RedisCache
 from tests.databases import Valkey
@@ -61,23 +61,23 @@ def test_what_was_put_last_is_got(keeping: EndCache) -> None:
 def test_a_known_end_is_read_from_the_cache_and_not_from_the_log(
     database: Database, keeping: EndCache
 ) -> None:
-    collector = Collector(database, keeping, TTL)
-    tell_in_turn(collector, message(1), message(2))
+    writer = MessageWriter(database, keeping, TTL)
+    tell_in_turn(writer, message(1), message(2))
     asked: list[str] = []
     sa.event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
-    assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+    assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
     read = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
     assert read
     assert not [statement for statement in read if "messages.answers" in statement]
-    collector.close()
+    writer.close()
 
 
 def test_a_finished_review_is_not_kept(database: Database, keeping: EndCache) -> None:
-    collector = Collector(database, keeping, TTL)
-    tell_in_turn(collector, *map(message, range(1, 4)))
+    writer = MessageWriter(database, keeping, TTL)
+    tell_in_turn(writer, *map(message, range(1, 4)))
     wait_until(lambda: [end.turn for end in keeping.get([ANA]).values()] == [3])
-    tell_in_turn(collector, message(4))
-    collector.close()  # and with it the writer, which fills the cache after its replies
+    tell_in_turn(writer, message(4))
+    writer.close()  # and with it the writer, which fills the cache after its replies
     assert [*keeping.get([ANA]).values()] == [] or keeping.get([ANA])[ANA].turn == 3
 
 
@@ -103,7 +103,7 @@ class TestMemory:
         cache.drop_expired()
         assert len(cache._ends) == 0
         # The writer calls it as often as it looks through what it remembers itself.
-        assert MemoryCache.KEPT_SECONDS + WaitingRoom.REMEMBERED_SECONDS <= 60
+        assert MemoryCache.KEPT_SECONDS + MessageQueue.REMEMBERED_SECONDS <= 60
 
 
 class TestRedis:

@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 
-from audit.client_history import Witness
+from audit.client_history import ClientHistory
 from conversation.wording import APOLOGY
 from simulator.customer import texts_of
 from simulator.demo import read_examples
 from simulator.fake_twilio import Simulator, message_form, new_sid
 from simulator.twiml_reader import NotAnswered
-from tests.faults.aftermath import insist_on_exactly
+from tests.faults.aftermath import require_exactly
 from tests.servers import Uvicorn, ask, wait_until
 
 CALLS = ("fdatasync", "pwrite64", "write", "ftruncate", "unlink")
@@ -91,7 +91,7 @@ class InsistentCustomer:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.witness = Witness()
+        self.witness = ClientHistory()
 
     def write(self) -> None:
         forms = []
@@ -144,7 +144,7 @@ def strikes(fault: Fault, database: Path | None) -> bool:
             customer.write()
         finally:
             struck = service.stop()
-        insist_on_exactly([(CONTACT, REVIEW)], service.url, customer.witness)
+        require_exactly([(CONTACT, REVIEW)], service.url, customer.witness)
     return struck
 
 

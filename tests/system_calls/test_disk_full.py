@@ -10,7 +10,7 @@ from conversation.wording import GOT_PRODUCT, GREETING
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form
 from simulator.twiml_reader import NotAnswered
-from tests.faults.aftermath import insist_on_exactly
+from tests.faults.aftermath import require_exactly
 from tests.servers import serve, wait_until
 
 if sys.platform != "linux":
@@ -39,7 +39,7 @@ def test_nothing_is_lost_while_the_database_may_not_grow(tmp_path: Path, sqlite_
             customer.says("Ana")
             assert customer.says("Bright.").startswith("Thanks Ana ")
     written = {"product": "A lamp", "name": "Ana", "review": "Bright."}
-    insist_on_exactly([(customer.contact, written)], sqlite_url, twilio.witness)
+    require_exactly([(customer.contact, written)], sqlite_url, twilio.witness)
     log = (tmp_path / "log").read_text()
     assert log.count("database away, trying again") == 1
     assert log.count("database back after") == 1

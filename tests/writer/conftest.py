@@ -1,4 +1,4 @@
-"""The collector on real databases, and an interruption at the moments that matter."""
+"""The writer on real databases, and an interruption at the moments that matter."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +13,8 @@ from audit.check import check
 from conversation.model import Message
 from core.clock import utc_now
 from db.engine import Database
-from ingest.pending import Entry, Reply
-from ingest.writer import Collector
+from ingest.pending import PendingMessage, Reply
+from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, open_cache
 
@@ -32,8 +32,8 @@ def outage() -> OperationalError:
     return OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
 
 
-class Interrupted(Collector):
-    """A collector on a real database, with a say before the claim and around COMMIT itself."""
+class Interrupted(MessageWriter):
+    """A writer on a real database, with a say before the claim and around COMMIT itself."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class Interrupted(Collector):
 
     def _be_new(self) -> None:
         super()._be_new()
-        room = self._room
+        room = self._queue
         really_claim = room.claim
 
-        def claim(entries: Iterable[Entry]) -> None:
+        def claim(entries: Iterable[PendingMessage]) -> None:
             self.before_claim()
             really_claim(entries)
 
@@ -91,7 +91,7 @@ def cache(request: pytest.FixtureRequest) -> EndCache:
 
 
 @pytest.fixture
-def collector(
+def writer(
     database: Database, cache: EndCache, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Interrupted]:
     running = Interrupted(database, cache, monkeypatch)
@@ -100,18 +100,18 @@ def collector(
     running.close()
 
 
-def tell(collector: Collector, *messages: Message) -> list[Any]:
+def tell(writer: MessageWriter, *messages: Message) -> list[Any]:
     """Deliver messages at once, in this order; return their replies, or what was raised."""
 
     async def deliver() -> list[Any]:
-        replies = (collector.reply_to(each) for each in messages)
+        replies = (writer.submit(each) for each in messages)
         return await asyncio.gather(*replies, return_exceptions=True)
 
     return asyncio.run(deliver())
 
 
-def tell_in_turn(collector: Collector, *messages: Message) -> list[Any]:
-    return [tell(collector, each)[0] for each in messages]
+def tell_in_turn(writer: MessageWriter, *messages: Message) -> list[Any]:
+    return [tell(writer, each)[0] for each in messages]
 
 
 def count(database: Database, table: type[Review | LoggedMessage]) -> int:
@@ -119,7 +119,7 @@ def count(database: Database, table: type[Review | LoggedMessage]) -> int:
         return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
 
-def insist_on_one_review(database: Database) -> None:
+def require_one_review(database: Database) -> None:
     assert count(database, Review) == 1
     assert count(database, LoggedMessage) == 4
     assert check(database).problems == []

@@ -9,10 +9,10 @@ import pytest
 from conversation.wording import APOLOGY
 from db import engine
 from db.engine import Database, open_database
-from db.errors import Away
-from ingest.message_queue import WaitingRoom
-from ingest.pending import ClientGone, OutcomeUnknown, Reply
-from ingest.writer import Collector
+from db.errors import DatabaseUnavailable
+from ingest.message_queue import MessageQueue
+from ingest.pending import ClientGone, InDoubt, Reply
+from ingest.writer import MessageWriter
 from models import LoggedMessage
 from storage.end_cache import MemoryCache, NoCache
 from tests.databases import Postgres
@@ -24,10 +24,10 @@ from tests.writer.conftest import (
     Interrupted,
     count,
     fail,
-    insist_on_one_review,
     message,
     once,
     outage,
+    require_one_review,
     tell,
     tell_in_turn,
 )
@@ -35,65 +35,65 @@ from tests.writer.conftest import (
 
 class TestAnOutage:
     def test_a_commit_that_never_happened_is_made_again(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
         for number in range(1, 5):
-            collector.before_commit = once(fail)
-            replies = tell(collector, message(number))
+            writer.before_commit = once(fail)
+            replies = tell(writer, message(number))
         assert replies == [THANKS]
-        insist_on_one_review(database)
+        require_one_review(database)
 
     def test_a_commit_whose_answer_was_lost_is_found_in_the_log(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
         for number in range(1, 5):
-            collector.after_commit = once(fail)
-            replies = tell(collector, message(number))
+            writer.after_commit = once(fail)
+            replies = tell(writer, message(number))
         assert replies == [THANKS]
-        insist_on_one_review(database)
+        require_one_review(database)
 
     def test_a_message_withdrawn_at_its_deadline_is_never_recorded(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
-        collector.DEADLINE_SECONDS = 0.05
-        collector.before_claim = fail
-        assert tell(collector, message(1)) == [Reply(APOLOGY)]
-        collector.before_claim = lambda: None
-        collector.DEADLINE_SECONDS = 6.0
-        assert tell(collector, message(5, "hi again"))[0].text.startswith("Hi!")
+        writer.DEADLINE_SECONDS = 0.05
+        writer.before_claim = fail
+        assert tell(writer, message(1)) == [Reply(APOLOGY)]
+        writer.before_claim = lambda: None
+        writer.DEADLINE_SECONDS = 6.0
+        assert tell(writer, message(5, "hi again"))[0].text.startswith("Hi!")
         assert count(database, LoggedMessage) == 1
 
     def test_a_withdrawn_message_delivered_again_is_a_new_attempt(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
-        collector.DEADLINE_SECONDS = 0.05
-        collector.before_claim = fail
-        tell(collector, message(1))
-        collector.before_claim = lambda: None
-        collector.DEADLINE_SECONDS = 6.0
-        assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
-        insist_on_one_review(database)
+        writer.DEADLINE_SECONDS = 0.05
+        writer.before_claim = fail
+        tell(writer, message(1))
+        writer.before_claim = lambda: None
+        writer.DEADLINE_SECONDS = 6.0
+        assert tell_in_turn(writer, *map(message, range(1, 5)))[-1] == THANKS
+        require_one_review(database)
 
     def test_a_batch_goes_on_without_the_message_withdrawn_in_its_midst(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
-        room = collector._room
+        room = writer._queue
 
         def withdraw_ana() -> None:
             room.withdraw(room._by_sid["SM1"])
 
-        collector.before_claim = once(withdraw_ana)
-        replies = tell(collector, message(1), message(2, "hi", BEN))
+        writer.before_claim = once(withdraw_ana)
+        replies = tell(writer, message(1), message(2, "hi", BEN))
         assert replies[0] == Reply(APOLOGY)
         assert replies[1].text.startswith("Hi!")
         assert count(database, LoggedMessage) == 1
 
     @pytest.mark.parametrize("committed", [True, False])
     def test_an_outcome_unknown_at_the_deadline_is_said_to_be_so(
-        self, collector: Interrupted, database: Database, committed: bool
+        self, writer: Interrupted, database: Database, committed: bool
     ) -> None:
         """The retry gets the stored reply if there is one; else it is a new attempt."""
-        tell_in_turn(collector, message(1), message(2))
+        tell_in_turn(writer, message(1), message(2))
         reached, go_on = threading.Event(), threading.Event()
 
         def stall() -> None:
@@ -102,21 +102,21 @@ class TestAnOutage:
             raise outage()
 
         if committed:
-            collector.after_commit = once(stall)
+            writer.after_commit = once(stall)
         else:
-            collector.before_commit = once(stall)
-        collector.DEADLINE_SECONDS = 0.2
-        assert isinstance(tell(collector, message(3))[0], OutcomeUnknown)
+            writer.before_commit = once(stall)
+        writer.DEADLINE_SECONDS = 0.2
+        assert isinstance(tell(writer, message(3))[0], InDoubt)
         assert reached.is_set()
         go_on.set()
-        wait_until(lambda: not collector._room.everyone())
+        wait_until(lambda: not writer._queue.everyone())
         assert count(database, LoggedMessage) == (3 if committed else 2)
-        collector.DEADLINE_SECONDS = 6.0
-        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
-        insist_on_one_review(database)
+        writer.DEADLINE_SECONDS = 6.0
+        assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
+        require_one_review(database)
 
     def test_a_delivery_that_waits_for_an_unknown_outcome_gets_its_reply(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
         reached, go_on = threading.Event(), threading.Event()
 
@@ -125,58 +125,58 @@ class TestAnOutage:
             go_on.wait(30)
             raise outage()
 
-        collector.before_commit = once(stall)
+        writer.before_commit = once(stall)
 
         async def deliver_twice() -> list[Any]:
-            collector.DEADLINE_SECONDS = 0.2
-            first = await asyncio.gather(collector.reply_to(message(1)), return_exceptions=True)
-            collector.DEADLINE_SECONDS = 6.0
-            again = asyncio.ensure_future(collector.reply_to(message(1)))
+            writer.DEADLINE_SECONDS = 0.2
+            first = await asyncio.gather(writer.submit(message(1)), return_exceptions=True)
+            writer.DEADLINE_SECONDS = 6.0
+            again = asyncio.ensure_future(writer.submit(message(1)))
             await asyncio.sleep(0)
             go_on.set()
             return [*first, await again]
 
         first, again = asyncio.run(deliver_twice())
-        assert isinstance(first, OutcomeUnknown)
+        assert isinstance(first, InDoubt)
         assert again.text.startswith("Hi!")
         assert count(database, LoggedMessage) == 1
 
     def test_a_process_starts_while_the_database_is_away(self, postgres_url: str) -> None:
         host, _, _ = postgres_url.rpartition(":")
         database = open_database(f"{host}:1/nowhere")
-        collector = Collector(database, NoCache(), TTL)
-        collector.start()
-        assert not collector.is_able()
-        collector.close()
+        writer = MessageWriter(database, NoCache(), TTL)
+        writer.start()
+        assert not writer.is_able()
+        writer.close()
 
     def test_it_recovers_by_itself(self, postgres: Postgres, postgres_url: str) -> None:
         database = open_database(postgres_url)
-        collector = Collector(database, NoCache(), TTL)
-        tell_in_turn(collector, message(1), message(2))
+        writer = MessageWriter(database, NoCache(), TTL)
+        tell_in_turn(writer, message(1), message(2))
         postgres.kill()
-        collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
-        assert tell(collector, message(3)) == [Reply(APOLOGY)]
-        assert not collector.is_able()
+        writer.DEADLINE_SECONDS = 0.5  # not before the writer has tried
+        assert tell(writer, message(3)) == [Reply(APOLOGY)]
+        assert not writer.is_able()
         postgres.start()
-        collector.DEADLINE_SECONDS = 6.0
-        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
-        assert collector.is_able()
-        collector.close()
-        insist_on_one_review(database)
+        writer.DEADLINE_SECONDS = 6.0
+        assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
+        assert writer.is_able()
+        writer.close()
+        require_one_review(database)
         database.close()
 
     def test_an_answer_that_was_lost_is_not_called_unsaved_while_the_database_is_away(
-        self, collector: Interrupted
+        self, writer: Interrupted
     ) -> None:
-        replies = tell_in_turn(collector, *map(message, range(1, 5)))
-        collector.before_claim = fail
-        collector.DEADLINE_SECONDS = 0.05
-        assert tell_in_turn(collector, *map(message, range(1, 5))) == replies
-        assert tell(collector, message(4, contact=BEN)) == [Reply(APOLOGY)]
-        collector.before_claim = lambda: None
+        replies = tell_in_turn(writer, *map(message, range(1, 5)))
+        writer.before_claim = fail
+        writer.DEADLINE_SECONDS = 0.05
+        assert tell_in_turn(writer, *map(message, range(1, 5))) == replies
+        assert tell(writer, message(4, contact=BEN)) == [Reply(APOLOGY)]
+        writer.before_claim = lambda: None
 
     def test_a_commit_that_surely_failed_is_apologised_for(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
         go_on = threading.Event()
 
@@ -184,16 +184,16 @@ class TestAnOutage:
             go_on.wait(30)
 
         def full_disk() -> None:
-            collector.before_claim = stand_still  # or the deadline may come amid another COMMIT
-            raise Away("database or disk is full")
+            writer.before_claim = stand_still  # or the deadline may come amid another COMMIT
+            raise DatabaseUnavailable("database or disk is full")
 
-        collector.before_commit = full_disk
-        collector.DEADLINE_SECONDS = 0.5  # not before the writer has tried
-        assert tell(collector, message(1)) == [Reply(APOLOGY)]
-        assert not collector.is_able()
-        collector.before_claim = collector.before_commit = lambda: None
+        writer.before_commit = full_disk
+        writer.DEADLINE_SECONDS = 0.5  # not before the writer has tried
+        assert tell(writer, message(1)) == [Reply(APOLOGY)]
+        assert not writer.is_able()
+        writer.before_claim = writer.before_commit = lambda: None
         go_on.set()
-        wait_until(collector.is_able)
+        wait_until(writer.is_able)
         assert count(database, LoggedMessage) == 0
 
 
@@ -202,17 +202,17 @@ def test_words_are_dropped_in_time_also_while_the_database_is_away(
 ) -> None:
     """An erased customer's words, for one."""
     monkeypatch.setattr(MemoryCache, "KEPT_SECONDS", 0.2)
-    monkeypatch.setattr(WaitingRoom, "REMEMBERED_SECONDS", 0.2)
+    monkeypatch.setattr(MessageQueue, "REMEMBERED_SECONDS", 0.2)
     database, cache = open_database(sqlite_url), MemoryCache()
-    collector = Interrupted(database, cache, monkeypatch)
-    tell_in_turn(collector, message(1), message(2))
-    collector.before_commit = fail
-    collector.DEADLINE_SECONDS = 0.05
-    tell(collector, message(3))
-    wait_until(lambda: not cache._ends and not collector._room._answered)
-    assert not collector.is_able()
-    collector.before_commit = lambda: None
-    collector.close()
+    writer = Interrupted(database, cache, monkeypatch)
+    tell_in_turn(writer, message(1), message(2))
+    writer.before_commit = fail
+    writer.DEADLINE_SECONDS = 0.05
+    tell(writer, message(3))
+    wait_until(lambda: not cache._ends and not writer._queue._answered)
+    assert not writer.is_able()
+    writer.before_commit = lambda: None
+    writer.close()
     database.close()
 
 
@@ -231,52 +231,52 @@ def test_tries_are_close_while_somebody_waits_and_one_is_right_before_the_deadli
     sqlite_url: str, waited: float | None, pause: float, longest: float
 ) -> None:
     """Another worker may record the message meanwhile: then an apology would be false."""
-    collector = Collector(open_database(sqlite_url), NoCache(), TTL)
-    collector._room.longest_wait = lambda: waited  # type: ignore[method-assign]
-    assert collector._next_pause(pause) == pytest.approx(longest)
+    writer = MessageWriter(open_database(sqlite_url), NoCache(), TTL)
+    writer._queue.longest_wait = lambda: waited  # type: ignore[method-assign]
+    assert writer._next_pause(pause) == pytest.approx(longest)
 
 
 class TestAClientThatIsGone:
-    def tell_and_leave(self, collector: Interrupted, leave: asyncio.Event | None) -> list[Any]:
+    def tell_and_leave(self, writer: Interrupted, leave: asyncio.Event | None) -> list[Any]:
         """Deliver a message; its client closes the connection at once, or when it is told to."""
-        collector.QUICK_SECONDS = 0.0
+        writer.QUICK_SECONDS = 0.0
 
         async def deliver() -> list[Any]:
             async def gone() -> None:
                 if leave is not None:
                     await leave.wait()
 
-            waiting = collector.reply_to(message(1), gone)
+            waiting = writer.submit(message(1), gone)
             return [*await asyncio.gather(waiting, return_exceptions=True)]
 
         return asyncio.run(deliver())
 
     def test_has_nothing_recorded_after_an_outage_that_it_did_not_wait_for(
-        self, collector: Interrupted, database: Database, caplog: pytest.LogCaptureFixture
+        self, writer: Interrupted, database: Database, caplog: pytest.LogCaptureFixture
     ) -> None:
-        collector.before_claim = fail
-        assert isinstance(self.tell_and_leave(collector, None)[0], ClientGone)
-        wait_until(lambda: collector._room.dropped == 1)
-        collector.before_claim = lambda: None
+        writer.before_claim = fail
+        assert isinstance(self.tell_and_leave(writer, None)[0], ClientGone)
+        wait_until(lambda: writer._queue.dropped == 1)
+        writer.before_claim = lambda: None
         assert count(database, LoggedMessage) == 0
         assert "not recorded, nobody waits for it sid=SM1 dropped=1" in caplog.text
-        assert tell_in_turn(collector, *map(message, range(1, 5)))[-1] == THANKS
-        insist_on_one_review(database)
+        assert tell_in_turn(writer, *map(message, range(1, 5)))[-1] == THANKS
+        require_one_review(database)
 
     def test_takes_nothing_from_another_that_waits_for_the_same_message(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
-        collector.QUICK_SECONDS = 0.0
-        collector.before_claim = fail
+        writer.QUICK_SECONDS = 0.0
+        writer.before_claim = fail
 
         async def at_once() -> list[Any]:
             async def gone() -> None:
                 """It is gone at once."""
 
-            left = asyncio.ensure_future(collector.reply_to(message(1), gone))
-            stays = asyncio.ensure_future(collector.reply_to(message(1)))
+            left = asyncio.ensure_future(writer.submit(message(1), gone))
+            stays = asyncio.ensure_future(writer.submit(message(1)))
             first = await asyncio.gather(left, return_exceptions=True)
-            collector.before_claim = lambda: None
+            writer.before_claim = lambda: None
             return [*first, await stays]
 
         first, second = asyncio.run(at_once())
@@ -285,10 +285,10 @@ class TestAClientThatIsGone:
         assert count(database, LoggedMessage) == 1
 
     def test_changes_nothing_for_one_that_stays(
-        self, collector: Interrupted, database: Database
+        self, writer: Interrupted, database: Database
     ) -> None:
-        collector.before_claim = once(fail)
-        [reply] = self.tell_and_leave(collector, asyncio.Event())
+        writer.before_claim = once(fail)
+        [reply] = self.tell_and_leave(writer, asyncio.Event())
         assert reply.text.startswith("Hi!")
         assert count(database, LoggedMessage) == 1
 
@@ -305,25 +305,25 @@ def end_sessions(database: Database, postgres: Postgres) -> None:
 class TestBrokenConnections:
     def test_the_batch_is_taken_again_at_once_on_a_new_connection(
         self,
-        collector: Interrupted,
+        writer: Interrupted,
         database: Database,
         postgres: Postgres,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        tell_in_turn(collector, message(1), message(2))
+        tell_in_turn(writer, message(1), message(2))
         with database.read(), database.read():
             """Two more connections are in the pool."""
-        wait, pauses = collector._room.wait_closed, list[float]()
+        wait, pauses = writer._queue.wait_closed, list[float]()
 
         def note_pause(seconds: float) -> bool:
             pauses.append(seconds)
             return wait(seconds)
 
-        monkeypatch.setattr(collector._room, "wait_closed", note_pause)
+        monkeypatch.setattr(writer._queue, "wait_closed", note_pause)
         end_sessions(database, postgres)
-        assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
+        assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
         assert pauses == [0.0]
-        insist_on_one_review(database)
+        require_one_review(database)
 
     def test_one_that_broke_while_it_was_idle_is_replaced_before_its_use(
         self, database: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ from conversation.wording import APOLOGY, GREETING
 from core.logs import logger
 from db.engine import Database
 from ingest.idempotency import MessageSidTaken
-from ingest.message_queue import WaitingRoom
+from ingest.message_queue import MessageQueue
 from ingest.pending import Reply
 from models import LoggedMessage
 from tests.writer.conftest import (
@@ -20,26 +20,26 @@ from tests.writer.conftest import (
     THANKS,
     Interrupted,
     count,
-    insist_on_one_review,
     message,
     once,
+    require_one_review,
     tell,
     tell_in_turn,
 )
 
 
-def test_four_messages_make_one_review(collector: Interrupted, database: Database) -> None:
-    replies = tell_in_turn(collector, *map(message, range(1, 5)))
+def test_four_messages_make_one_review(writer: Interrupted, database: Database) -> None:
+    replies = tell_in_turn(writer, *map(message, range(1, 5)))
     assert replies[-1] == THANKS
     assert all(reply.confirms is None for reply in replies[:-1])
-    insist_on_one_review(database)
+    require_one_review(database)
 
 
 def test_messages_that_wait_together_are_taken_in_order(
-    collector: Interrupted, database: Database
+    writer: Interrupted, database: Database
 ) -> None:
-    assert tell(collector, *map(message, range(1, 5)))[-1] == THANKS
-    insist_on_one_review(database)
+    assert tell(writer, *map(message, range(1, 5)))[-1] == THANKS
+    require_one_review(database)
 
 
 def stranger(number: int) -> Message:
@@ -47,33 +47,33 @@ def stranger(number: int) -> Message:
 
 
 def test_those_who_come_together_share_a_commit(
-    collector: Interrupted, monkeypatch: pytest.MonkeyPatch
+    writer: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(WaitingRoom, "GATHERING_SECONDS", math.inf)
-    tell(collector, message(1))
+    monkeypatch.setattr(MessageQueue, "LINGER_SECONDS", math.inf)
+    tell(writer, message(1))
     commits: list[int] = []
-    collector.after_commit = lambda: commits.append(1)
+    writer.after_commit = lambda: commits.append(1)
 
     async def arrive(number: int) -> Reply:
         for _ in range(number):  # somebody more with every round of the event loop
             await asyncio.sleep(0)
-        return await collector.reply_to(stranger(number))
+        return await writer.submit(stranger(number))
 
     async def crowd() -> set[Reply]:
-        return set(await asyncio.gather(*map(arrive, range(WaitingRoom.ENOUGH))))
+        return set(await asyncio.gather(*map(arrive, range(MessageQueue.FLUSH_AT))))
 
     assert asyncio.run(crowd()) == {Reply(GREETING)}
     assert len(commits) == 1
 
 
 @pytest.mark.parametrize(
-    ("others", "seconds"), [(WaitingRoom.ENOUGH - 1, math.inf), (1, -1.0)], ids=["many", "long"]
+    ("others", "seconds"), [(MessageQueue.FLUSH_AT - 1, math.inf), (1, -1.0)], ids=["many", "long"]
 )
 def test_a_stream_of_others_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch, others: int, seconds: float
 ) -> None:
-    monkeypatch.setattr(WaitingRoom, "GATHERING_SECONDS", seconds)
-    room, loop = WaitingRoom(), asyncio.new_event_loop()
+    monkeypatch.setattr(MessageQueue, "LINGER_SECONDS", seconds)
+    room, loop = MessageQueue(), asyncio.new_event_loop()
     first, *_ = [room.enter(stranger(n), loop.create_future()) for n in range(others + 1)]
     loop.close()
     with ThreadPoolExecutor(1) as writer:
@@ -86,7 +86,7 @@ def test_a_stream_of_others_keeps_nobody_waiting(
 
 
 def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
-    collector: Interrupted, monkeypatch: pytest.MonkeyPatch
+    writer: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a server is torn down amid a request, and the process goes on with another."""
     complaints: list[str] = []
@@ -98,79 +98,77 @@ def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
         committing.set()
         assert is_gone.wait(10)
 
-    collector.before_commit = once(wait_for_the_end)
+    writer.before_commit = once(wait_for_the_end)
     gone = asyncio.new_event_loop()
-    delivery = gone.create_task(collector.reply_to(message(1)))
+    delivery = gone.create_task(writer.submit(message(1)))
     while not committing.is_set():
         gone.run_until_complete(asyncio.sleep(0.001))
     gone.close()
     is_gone.set()
-    assert tell(collector, message(1))[0].text == GREETING
+    assert tell(writer, message(1))[0].text == GREETING
     assert not delivery.done()
     assert complaints == []
 
 
-def test_twenty_deliveries_at_once_are_one_message(
-    collector: Interrupted, database: Database
-) -> None:
+def test_twenty_deliveries_at_once_are_one_message(writer: Interrupted, database: Database) -> None:
     for number in range(1, 5):
-        assert len(set(tell(collector, *[message(number)] * 20))) == 1
-    insist_on_one_review(database)
+        assert len(set(tell(writer, *[message(number)] * 20))) == 1
+    require_one_review(database)
 
 
 def test_a_repeat_gets_the_stored_words_after_a_restart(
-    collector: Interrupted, database: Database
+    writer: Interrupted, database: Database
 ) -> None:
-    replies = tell_in_turn(collector, *map(message, range(1, 5)))
-    collector.close()
-    assert tell_in_turn(collector, *map(message, range(1, 5))) == replies
-    insist_on_one_review(database)
+    replies = tell_in_turn(writer, *map(message, range(1, 5)))
+    writer.close()
+    assert tell_in_turn(writer, *map(message, range(1, 5))) == replies
+    require_one_review(database)
 
 
 def test_a_repeat_of_an_old_message_changes_nothing(
-    collector: Interrupted, database: Database
+    writer: Interrupted, database: Database
 ) -> None:
-    tell_in_turn(collector, message(1), message(2))
-    assert tell(collector, message(1))[0].text == "Hi! Which product is this review for?"
-    assert tell_in_turn(collector, message(3), message(4))[-1] == THANKS
-    insist_on_one_review(database)
+    tell_in_turn(writer, message(1), message(2))
+    assert tell(writer, message(1))[0].text == "Hi! Which product is this review for?"
+    assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
+    require_one_review(database)
 
 
 @pytest.mark.parametrize("where", ["overlapping", "logged"])
 def test_a_sid_of_another_contact_is_refused(
-    collector: Interrupted, database: Database, where: str
+    writer: Interrupted, database: Database, where: str
 ) -> None:
     stolen = message(1, "give it to me", BEN)
     if where == "overlapping":
-        replies = tell(collector, message(1), stolen)
+        replies = tell(writer, message(1), stolen)
     else:
-        replies = tell_in_turn(collector, message(1), stolen)
+        replies = tell_in_turn(writer, message(1), stolen)
     assert isinstance(replies[1], MessageSidTaken)
     assert count(database, LoggedMessage) == 1
 
 
-def test_the_first_text_of_a_sid_counts(collector: Interrupted) -> None:
-    tell_in_turn(collector, message(1), message(2), message(2, "Sofa"), message(3))
-    assert tell(collector, message(4))[0] == THANKS
+def test_the_first_text_of_a_sid_counts(writer: Interrupted) -> None:
+    tell_in_turn(writer, message(1), message(2), message(2, "Sofa"), message(3))
+    assert tell(writer, message(4))[0] == THANKS
 
 
 class TestLimits:
     def test_a_full_queue_apologises_at_once(
-        self, collector: Interrupted, monkeypatch: pytest.MonkeyPatch
+        self, writer: Interrupted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(WaitingRoom, "MOST_ENTRIES", 1)
+        monkeypatch.setattr(MessageQueue, "MAX_ENTRIES", 1)
         reached, go_on = threading.Event(), threading.Event()
 
         def stall() -> None:
             reached.set()
             go_on.wait(30)
 
-        collector.before_claim = once(stall)
+        writer.before_claim = once(stall)
 
         async def crowd() -> list[Reply]:
-            first = asyncio.ensure_future(collector.reply_to(message(1)))
+            first = asyncio.ensure_future(writer.submit(message(1)))
             await asyncio.to_thread(reached.wait)
-            refused = await collector.reply_to(message(2, "hi", BEN))
+            refused = await writer.submit(message(2, "hi", BEN))
             go_on.set()
             return [await first, refused]
 
@@ -178,30 +176,28 @@ class TestLimits:
         assert first.text.startswith("Hi!")
         assert refused == Reply(APOLOGY)
 
-    def test_closing_answers_who_waits(self, collector: Interrupted, database: Database) -> None:
+    def test_closing_answers_who_waits(self, writer: Interrupted, database: Database) -> None:
         async def leave() -> list[Reply]:
-            waiting = [asyncio.ensure_future(collector.reply_to(message(n))) for n in range(1, 5)]
+            waiting = [asyncio.ensure_future(writer.submit(message(n))) for n in range(1, 5)]
             await asyncio.sleep(0)
-            await asyncio.to_thread(collector.close)
+            await asyncio.to_thread(writer.close)
             return [await each for each in waiting]
 
         assert asyncio.run(leave())[-1] == THANKS
-        insist_on_one_review(database)
+        require_one_review(database)
 
-    def test_it_can_be_started_again(self, collector: Interrupted) -> None:
+    def test_it_can_be_started_again(self, writer: Interrupted) -> None:
         for number in (1, 5):
-            collector.start()
-            assert collector.is_able()
-            assert tell(collector, message(number, contact=f"+{number}"))[0].text.startswith("Hi!")
-            collector.close()
+            writer.start()
+            assert writer.is_able()
+            assert tell(writer, message(number, contact=f"+{number}"))[0].text.startswith("Hi!")
+            writer.close()
 
-    def test_a_writer_that_dies_is_reported_and_believed_no_more(
-        self, collector: Interrupted
-    ) -> None:
+    def test_a_writer_that_dies_is_reported_and_believed_no_more(self, writer: Interrupted) -> None:
         died = threading.Event()
-        collector.start(on_death=died.set)
-        assert collector.is_able()
-        collector._recorder.take = None  # type: ignore[assignment,method-assign]
-        assert isinstance(tell(collector, message(1))[0], TypeError)
+        writer.start(on_death=died.set)
+        assert writer.is_able()
+        writer._recorder.take = None  # type: ignore[assignment,method-assign]
+        assert isinstance(tell(writer, message(1))[0], TypeError)
         assert died.wait(10)
-        assert not collector.is_able()
+        assert not writer.is_able()

@@ -12,7 +12,7 @@ from reviews import funnel, query
 from reviews.query import EVERYTHING, Cursor
 from reviews.repository import PENDING
 from storage import message_log
-from web.dependencies import Here, in_time
+from web.dependencies import ServicesDep, run_with_timeout
 from web.filters import Chosen, ReviewId, read_cursor
 from web.pages.rendering import PageRoute, home_from, page
 from web.security.auth import require_owner
@@ -31,7 +31,7 @@ FILTERS = ("q", "product", "status", "contact", "since", "until")
 @router.get("/")
 async def show_reviews(
     request: Request,
-    here: Here,
+    services: ServicesDep,
     chosen: Chosen,
     cursor: str = "",
     erased: Annotated[bool, Query(description="A review has been erased just now.")] = False,
@@ -39,10 +39,10 @@ async def show_reviews(
     """Show the newest reviews that the filters leave, or those after a cursor."""
     after = read_cursor(cursor, chosen) if cursor else None
     now = utc_now()
-    rows = await in_time(query.page, here.database, after, CARDS + 1, chosen)
+    rows = await run_with_timeout(query.page, services.database, after, CARDS + 1, chosen)
     figures = None
     if chosen == EVERYTHING and after is None:
-        figures = await in_time(funnel.read, here.database)
+        figures = await run_with_timeout(funnel.read, services.database)
     asked = {name: value for name in FILTERS if (value := request.query_params.get(name))}
     older = {}
     if len(rows) > CARDS:
@@ -71,18 +71,20 @@ def _is_day(text: str) -> bool:
 
 
 @router.get("/reviews/{review_id}")
-async def show_review(request: Request, here: Here, review_id: ReviewId) -> Response:
+async def show_review(request: Request, services: ServicesDep, review_id: ReviewId) -> Response:
     """Show one review, its delivery, and the conversation that it came from."""
-    row = await in_time(query.find, here.database, review_id)
+    row = await run_with_timeout(query.find, services.database, review_id)
     if row is None:
         raise HTTPException(404, "There is no such review (any more).")
-    said = await in_time(message_log.read_transcript, here.database, row.conversation_id)
+    said = await run_with_timeout(
+        message_log.read_transcript, services.database, row.conversation_id
+    )
     return page(request, "review.html", review=row, messages=said)
 
 
 @router.post("/reviews/{review_id}/erase")
-async def erase_review(request: Request, here: Here, review_id: ReviewId) -> Response:
+async def erase_review(request: Request, services: ServicesDep, review_id: ReviewId) -> Response:
     """Erase a review, as `DELETE /api/reviews/{review_id}` does, and go back to the list."""
-    if not await in_time(erasure.erase_review, here.database, review_id):
+    if not await run_with_timeout(erasure.erase_review, services.database, review_id):
         raise HTTPException(404, "There is no such review (any more).")
     return RedirectResponse(f"{home_from(request)}?erased=1", 303)

@@ -17,8 +17,8 @@ from fastapi.responses import StreamingResponse
 from core.clock import utc_now
 from core.shutdown import Shutdown
 from reviews import query
-from reviews.query import MOST_NEWS, News
-from web.dependencies import Here, in_time
+from reviews.query import MAX_CHANGES, Changes
+from web.dependencies import ServicesDep, run_with_timeout
 from web.filters import Chosen, Time
 from web.pages.rendering import HEADERS, write
 from web.security.auth import require_owner
@@ -28,7 +28,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)
 READ_AGAIN = timedelta(seconds=30)
 """Longer than a transaction may live: what was committed late is read by then."""
 
-MOST_CAUGHT_UP = timedelta(minutes=5)
+MAX_CAUGHT_UP = timedelta(minutes=5)
 
 EVERY_SECONDS = 1.0
 
@@ -41,28 +41,30 @@ Shown = Annotated[str, Query(pattern="^([0-9]{1,18}(,[0-9]{1,18}){0,299})?$")]
 
 @router.get("/events")
 async def follow(
-    here: Here, chosen: Chosen, shown: Shown = "", last: Time = None
+    services: ServicesDep, chosen: Chosen, shown: Shown = "", last: Time = None
 ) -> StreamingResponse:
     """Tell of what arrives and changes from `last` on, the id of the event before, or from now."""
     ids = [int(number) for number in shown.split(",") if number]
     now = utc_now()
-    caught_up = max(now - MOST_CAUGHT_UP, min(last or now, now))
+    caught_up = max(now - MAX_CAUGHT_UP, min(last or now, now))
 
-    async def read(since: datetime) -> News:
-        return await in_time(query.news, here.database, since - READ_AGAIN, ids, chosen)
+    async def read(since: datetime) -> Changes:
+        return await run_with_timeout(
+            query.changes_since, services.database, since - READ_AGAIN, ids, chosen
+        )
 
     first = await read(caught_up)  # before the status is sent: a database that is away is a 503
     return StreamingResponse(
-        _tell(first, now, read, {*ids}, here.shutdown),
+        _tell(first, now, read, {*ids}, services.shutdown),
         media_type="text/event-stream",
         headers={**HEADERS, "X-Accel-Buffering": "no"},  # for nginx, which would wait for more
     )
 
 
 async def _tell(
-    news: News,
+    news: Changes,
     read_at: datetime,
-    read: Callable[[datetime], Awaitable[News]],
+    read: Callable[[datetime], Awaitable[Changes]],
     shown: set[int],
     shutdown: Shutdown,
 ) -> AsyncIterator[str]:
@@ -71,7 +73,7 @@ async def _tell(
     gone: set[int] = set()
     end = time.monotonic() + STREAM_SECONDS
     while True:
-        if len(news.arrived) == MOST_NEWS and (shown | told.keys()).isdisjoint(
+        if len(news.arrived) == MAX_CHANGES and (shown | told.keys()).isdisjoint(
             row.id for row in news.arrived
         ):
             yield _event("many", read_at)  # some of those before them may never have been told

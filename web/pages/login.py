@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from web.dependencies import Here, Services
+from web.dependencies import Services, ServicesDep
 from web.form_body import read_pairs
 from web.pages.rendering import PageRoute, page
 from web.security import session_cookie
 from web.security.access import access_of
-from web.security.auth import is_right
+from web.security.auth import verify_key
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -35,14 +35,14 @@ async def show_login(request: Request, onward: Onward = HOME) -> Response:
 
 
 @router.post("/login")
-async def log_in(request: Request, here: Here) -> Response:
+async def log_in(request: Request, services: ServicesDep) -> Response:
     """Compare the key, and give a cookie for it."""
     form = dict(await read_pairs(request))
     onward = _fit(form.get("next", HOME))
     access = access_of(request)
     key = form.get("api_key", "").strip()
     try:
-        right = is_right(access, request, [key] if key else [])
+        right = verify_key(access, request, [key] if key else [])
     except HTTPException as error:
         wait = (error.headers or {})["Retry-After"]
         trouble = f"Too many wrong keys have come from your address. Try again in {wait} seconds."
@@ -56,7 +56,7 @@ async def log_in(request: Request, here: Here) -> Response:
         session_cookie.NAME,
         session_cookie.make(access.cookie_keys[0], access.api_key),
         max_age=session_cookie.SECONDS,
-        path=_cookie_path(here),
+        path=_cookie_path(services),
         secure=not access.is_local,
         httponly=True,
         samesite="lax",
@@ -65,15 +65,15 @@ async def log_in(request: Request, here: Here) -> Response:
 
 
 @router.post("/logout")
-async def log_out(here: Here) -> Response:
+async def log_out(services: ServicesDep) -> Response:
     """Take the cookie back from this browser."""
     response = RedirectResponse("login", 303)
-    response.delete_cookie(session_cookie.NAME, path=_cookie_path(here))
+    response.delete_cookie(session_cookie.NAME, path=_cookie_path(services))
     return response
 
 
-def _cookie_path(here: Services) -> str:
+def _cookie_path(services: Services) -> str:
     """Keep the cookie from what else is served beside us, where PUBLIC_URL has a prefix."""
-    if here.twilio.is_local:
+    if services.twilio.is_local:
         return "/"  # a developer reads on this machine, whatever address Twilio calls
-    return urlsplit(here.twilio.public_url or "").path or "/"
+    return urlsplit(services.twilio.public_url or "").path or "/"

@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-_templates.filters.update(masked=masked, delivery=delivery.told, duration=duration)
+_templates.filters.update(masked=masked, delivery=delivery.describe_delivery, duration=duration)
 
 
 def write(name: str, **values: Any) -> str:

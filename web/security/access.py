@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from web.security.rate_limit import Guesses
+from web.security.rate_limit import KeyRateLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Access:
     cookie_keys: tuple[str, ...]
     is_local: bool
     own_origin: str | None
-    guesses: Guesses = field(default_factory=Guesses)
+    guesses: KeyRateLimiter = field(default_factory=KeyRateLimiter)
 
 
 def access_of(request: Request) -> Access:

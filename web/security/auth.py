@@ -37,7 +37,7 @@ async def require_owner(request: Request, keys: GivenKeys) -> None:
         return
     if has_logged_in(access, request):
         return
-    if keys and is_right(access, request, keys):
+    if keys and verify_key(access, request, keys):
         return
     raise HTTPException(
         401,
@@ -60,7 +60,7 @@ async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
         await require_owner(request, keys)
 
 
-def is_right(access: Access, request: Request, keys: Collection[str]) -> bool:
+def verify_key(access: Access, request: Request, keys: Collection[str]) -> bool:
     """Say whether the key is among these. Raises 429 where too many wrong ones came from there."""
     address = address_of(request)
     if wait := access.guesses.seconds_to_wait(address):

@@ -10,7 +10,7 @@ from web.security.access import Access, access_of
 from web.security.local_only import is_local_name
 
 
-async def refuse_foreign_origin(request: Request) -> None:
+async def reject_cross_origin(request: Request) -> None:
     """Refuse a change that another site's page asks the browser for. Raises 403.
 
     https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html

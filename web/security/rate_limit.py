@@ -12,7 +12,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 """Where all of IPv4 is seen from behind a NAT64 (RFC 6052)."""
 
 
-class Guesses:
+class KeyRateLimiter:
     """How many wrong keys came from where lately: of too many, the next are not even looked at.
 
     An address has GUESSES to waste, and gets one back every SECONDS_EACH. From where the right key
@@ -23,7 +23,7 @@ class Guesses:
     GUESSES = 10
     SECONDS_EACH = 6.0
     OWNER_SECONDS = 24 * 3600.0
-    MOST_ADDRESSES = 10_000
+    MAX_ADDRESSES = 10_000
     """Of guessers and of owners; whoever was seen longest ago is forgotten first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +51,7 @@ class Guesses:
     def _keep(self, times: OrderedDict[str, float], address: str, seconds: float) -> None:
         times[address] = self._clock() + seconds
         times.move_to_end(address)
-        if len(times) > self.MOST_ADDRESSES:
+        if len(times) > self.MAX_ADDRESSES:
             times.popitem(last=False)
 
 

@@ -131,7 +131,7 @@ let heardAt = new Date(last);
 let figuresAt = 0;
 let renewedAt = 0;
 const arrived = [];
-const MOST_CARDS = 200;
+const MAX_CARDS = 200;
 const TOLD_AGAIN = 4 * 60_000; // the server goes back by five minutes
 const RENEWED_EVERY = 3_000; // at most, whatever is told
 const LONGEST_SILENCE = 30_000; // a stream says something after 20 seconds, if only that it ends
@@ -231,7 +231,7 @@ function show({ id, product, card: html }) {
   if (old?.dataset.version === card.dataset.version) return; // told again, to be sure
   if (old) {
     replace(old, card);
-  } else if (!document.getElementById("cards") || cards().length >= MOST_CARDS) {
+  } else if (!document.getElementById("cards") || cards().length >= MAX_CARDS) {
     loadAnew();
   } else {
     const next = cards().find((other) => !isNewer(other, card));
