@@ -17,8 +17,8 @@ from audit.check import check
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Void
 from db.engine import open_database
 from simulator.fake_twilio import ACCOUNT_SID
-from tests.databases import Postgres, Valkey
-from tests.servers import Uvicorn, wait_until
+from tests.support.databases import Postgres, Valkey
+from tests.support.servers import Uvicorn, wait_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from core.settings import Settings
 from db.engine import Database, open_database
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
-from tests.databases import Postgres, Valkey, migrated
-from tests.pages import browser
+from tests.support.databases import Postgres, Valkey, migrated
+from tests.web.pages import browser
 
 # Importing main reads this installation's settings; a .env that is not filled in would refuse.
 os.environ["ENVIRONMENT"] = "local"

@@ -12,7 +12,7 @@ from bench.report import bars, spread, table
 from bench.subjects import SQLITE, TUTORIAL, Running, accepts
 from bench.traffic import API_KEY, PUBLIC_URL, TOKEN, Tally, Traffic, Void, make_traffic
 from simulator.fake_twilio import ACCOUNT_SID
-from tests.servers import Uvicorn, serve, wait_until
+from tests.support.servers import Uvicorn, serve, wait_until
 
 
 @pytest.fixture(scope="module")

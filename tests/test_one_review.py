@@ -9,9 +9,9 @@ from db.engine import Database
 from simulator.customer import Customer
 from simulator.fake_twilio import new_sid
 from tests.conftest import MakeClient, database_of, listed
-from tests.test_access import come_from
-from tests.test_filters import MICROSECOND, record
-from tests.test_reviews_api import NOON
+from tests.reviews.test_query import MICROSECOND, record
+from tests.test_api import NOON
+from tests.web.security.test_auth import come_from
 
 KEY = {"X-API-Key": "k" * 16}
 TAGGED = [

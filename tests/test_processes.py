@@ -14,9 +14,9 @@ from db.engine import open_database
 from simulator.demo import read_examples
 from simulator.fake_twilio import Simulator, message_form
 from simulator.twiml_reader import NotAnswered
-from tests.faults.aftermath import require_exactly
-from tests.faults.load import ForgetfulTwilio, Review
-from tests.servers import Uvicorn, serve
+from tests.campaigns.faults.aftermath import require_exactly
+from tests.campaigns.faults.load import ForgetfulTwilio, Review
+from tests.support.servers import Uvicorn, serve
 
 CUSTOMERS_AT_ONCE = 20
 

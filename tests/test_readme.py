@@ -21,7 +21,7 @@ from conversation.wording import APOLOGY, NOT_TEXT, TOO_LONG
 from core.settings import Settings, SettingsError
 from simulator.customer import Customer
 from tests.conftest import MakeClient
-from tests.servers import ROOT, free_port
+from tests.support.servers import ROOT, free_port
 from web.pages import dashboard, live_feed, login
 
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 
 from simulator.customer import Customer
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form, new_sid
-from tests.captures import post_unsigned, sign
 from tests.conftest import PUBLIC_URL, TOKEN
-from tests.servers import serve, wait_until
+from tests.support.captures import post_unsigned, sign
+from tests.support.servers import serve, wait_until
 
 CONTACT = "+15557654321"
 WORDS = ["Secret-greeting", "Secret-product", "Secret-name", "Secret-review\nof two lines"]

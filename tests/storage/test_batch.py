@@ -12,7 +12,7 @@ from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from storage import batch
 from storage.end_cache import NoCache
-from tests.writer.conftest import ANA, BEN, TTL, message, tell, tell_in_turn
+from tests.ingest.conftest import ANA, BEN, TTL, message, tell, tell_in_turn
 
 ODD = "100 %s {name} \\ ' \" ; -- \N{WHITE SMILING FACE}\u202e\n\t❤️"
 

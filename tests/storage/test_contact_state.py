@@ -16,8 +16,8 @@ from models import LoggedMessage, Review
 from privacy import erasure
 from storage import contact_state
 from storage.end_cache import NoCache
-from tests.servers import wait_until
-from tests.writer.conftest import ANA, BEN, TTL, message, tell_in_turn
+from tests.ingest.conftest import ANA, BEN, TTL, message, tell_in_turn
+from tests.support.servers import wait_until
 
 Worker = Callable[[], Database]
 

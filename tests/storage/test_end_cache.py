@@ -17,9 +17,9 @@ from ingest.message_queue import MessageQueue
 from ingest.writer import MessageWriter
 from storage import end_cache
 from storage.end_cache import EndCache, MemoryCache, RedisCache
-from tests.databases import Valkey
-from tests.servers import free_port, wait_until
-from tests.writer.conftest import ANA, BEN, THANKS, TTL, message, tell_in_turn
+from tests.ingest.conftest import ANA, BEN, THANKS, TTL, message, tell_in_turn
+from tests.support.databases import Valkey
+from tests.support.servers import free_port, wait_until
 
 KEY = f"reviews:end:{ANA}"
 END = LogEnd(

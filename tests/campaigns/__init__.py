@@ -1,0 +1,1 @@
+"""Long campaigns: schedules, faults, mutants, hostile input."""
