@@ -5,12 +5,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 from pydantic import BeforeValidator, Field
-from sqlalchemy.engine import Row
 
 from core.text import clean
 from privacy import erasure
 from reviews import counts, csv_export
-from reviews.query import Cursor, Filter, find, page
+from reviews.query import Cursor, Filter, ReviewRow, find, page
 from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
 from web.dependencies import Services, ServicesDep, run_with_timeout
 from web.filters import Chosen, ReviewId, read_cursor, reject_unknown
@@ -80,7 +79,7 @@ async def list_reviews(
     return answer(request, write_reviews(rows), headers)
 
 
-def _address_of_next(request: Request, services: Services, last: Row[Any], chosen: Filter) -> str:
+def _address_of_next(request: Request, services: Services, last: ReviewRow, chosen: Filter) -> str:
     # A developer reads on this machine, whatever address Twilio calls.
     base = None if services.twilio.is_local else services.twilio.public_url
     base = base or str(request.base_url).rstrip("/")

@@ -103,7 +103,7 @@ class LoggedMessage(Base):
     conversation_id: Mapped[str]
     position: Mapped[int]
     body: Mapped[str]
-    media: Mapped[list[Any]] = mapped_column(JSON)
+    media: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     reply: Mapped[str]
     outcome: Mapped[str]
     """What the message did: a conversation.Outcome."""

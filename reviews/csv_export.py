@@ -4,9 +4,8 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from typing import Any
 
-from sqlalchemy.engine import Row
+from reviews.query import ReviewRow
 
 COLUMNS = (
     "id",
@@ -38,7 +37,7 @@ def header() -> bytes:
     return _write([COLUMNS])
 
 
-def lines(rows: Iterable[Row[Any]]) -> bytes:
+def lines(rows: Iterable[ReviewRow]) -> bytes:
     """Write reviews, a line each; times are UTC in ISO 8601."""
     return _write(
         (
@@ -62,7 +61,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _write(rows: Iterable[Iterable[Any]]) -> bytes:
+def _write(rows: Iterable[Iterable[object]]) -> bytes:
     out = io.StringIO()
     csv.writer(out).writerows(rows)
     return out.getvalue().encode()

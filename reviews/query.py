@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection
 
 from core.text import fold
 from db.engine import Database
@@ -56,8 +56,32 @@ class Filter:
 
 EVERYTHING = Filter()
 
-LISTED = [column for column in Review.__table__.columns if column.name != "search_text"]
-"""What is read of a review; its folded copy is for searching alone."""
+
+class ReviewRow(NamedTuple):
+    """A review as it is read: every column but `search_text`, which serves the search alone.
+
+    A tuple, because a list may have a million of them.
+    """
+
+    id: int
+    contact_number: str
+    user_name: str
+    product_name: str
+    product_review: str
+    status: str
+    created_at: datetime
+    conversation_id: str
+    message_sid: str | None
+    error_code: int | None
+    updated_at: datetime
+
+
+_COLUMNS = [Review.__table__.columns[name] for name in ReviewRow._fields]
+
+
+def _read(connection: Connection, query: sa.Select[Any]) -> list[ReviewRow]:
+    """Run a query that selects _COLUMNS."""
+    return [ReviewRow._make(row) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +110,20 @@ class Cursor:
         return cls(datetime.strptime(f"{time}Z", "%Y%m%dT%H%M%S.%f%z"), int(number), filter_ or "")
 
     @classmethod
-    def after(cls, row: Row[Any], chosen: Filter = EVERYTHING) -> Self:
+    def after(cls, row: ReviewRow, chosen: Filter = EVERYTHING) -> Self:
         return cls(row.created_at.astimezone(UTC), row.id, str(chosen))
 
 
 def page(
     database: Database, after: Cursor | None, size: int, chosen: Filter = EVERYTHING
-) -> Sequence[Row[Any]]:
+) -> Sequence[ReviewRow]:
     """Read at most `size` reviews, newest first, in one short transaction."""
-    query = sa.select(*LISTED).order_by(Review.created_at.desc(), Review.id.desc()).limit(size)
+    query = sa.select(*_COLUMNS).order_by(Review.created_at.desc(), Review.id.desc()).limit(size)
     if after is not None:
         place = sa.tuple_(Review.created_at, Review.id)
         query = query.where(place < sa.tuple_(after.created_at, after.id))
     with database.read() as connection:
-        return connection.execute(chosen.narrow(query)).all()
+        return _read(connection, chosen.narrow(query))
 
 
 def pages(
@@ -107,17 +131,18 @@ def pages(
     after: Cursor | None = None,
     size: int = 500,
     chosen: Filter = EVERYTHING,
-) -> Iterator[Sequence[Row[Any]]]:
+) -> Iterator[Sequence[ReviewRow]]:
     """Read the whole list page by page: memory stays flat, and no transaction outlives a page."""
     while rows := page(database, after, size, chosen):
         yield rows
         after = Cursor.after(rows[-1])
 
 
-def find(database: Database, review_id: int) -> Row[Any] | None:
+def find(database: Database, review_id: int) -> ReviewRow | None:
     """Read one review; None where there is none (any more)."""
     with database.read() as connection:
-        return connection.execute(sa.select(*LISTED).where(Review.id == review_id)).first()
+        rows = _read(connection, sa.select(*_COLUMNS).where(Review.id == review_id))
+    return rows[0] if rows else None
 
 
 MAX_CHANGES = 100
@@ -127,8 +152,8 @@ MAX_CHANGES = 100
 class Changes:
     """Reviews that came into a list, the latest first, others that changed, ids of the erased."""
 
-    arrived: Sequence[Row[Any]]
-    changed: Sequence[Row[Any]]
+    arrived: Sequence[ReviewRow]
+    changed: Sequence[ReviewRow]
     gone: set[int]
 
 
@@ -148,14 +173,14 @@ def changes_since(
         has_arrived, arrived_at = Review.created_at >= since, Review.created_at
     else:
         has_arrived, arrived_at = of_the_last_day & has_changed, Review.updated_at
-    arrived = sa.select(*LISTED).where(has_arrived)
+    arrived = sa.select(*_COLUMNS).where(has_arrived)
     arrived = arrived.order_by(arrived_at.desc(), Review.id.desc()).limit(MAX_CHANGES)
-    changed = sa.select(*LISTED).where(has_changed, Review.id.in_(shown))
+    changed = sa.select(*_COLUMNS).where(has_changed, Review.id.in_(shown))
     with database.read() as connection:
         left = connection.scalars(sa.select(Review.id).where(Review.id.in_(shown)))
         gone = {*shown} - {*left}
         return Changes(
-            connection.execute(chosen.narrow(arrived)).all(),
-            connection.execute(changed).all(),
-            gone,
+            arrived=_read(connection, chosen.narrow(arrived)),
+            changed=_read(connection, changed),
+            gone=gone,
         )

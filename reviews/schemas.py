@@ -1,13 +1,12 @@
 """Reviews and counts as JSON, in the form that /docs describes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
-from sqlalchemy.engine import Row
 
 from reviews import counts, repository
 from reviews.counts import Statistics
+from reviews.query import ReviewRow
 from whatsapp.statuses import STATUSES
 
 
@@ -68,12 +67,12 @@ _item = TypeAdapter(ReviewItem)
 _items = TypeAdapter(list[ReviewItem])
 
 
-def write_review(row: Row[Any]) -> bytes:
+def write_review(row: ReviewRow) -> bytes:
     """Write one review as JSON."""
     return _item.dump_json(_item.validate_python(row, from_attributes=True))
 
 
-def write_reviews(rows: Sequence[Row[Any]]) -> bytes:
+def write_reviews(rows: Sequence[ReviewRow]) -> bytes:
     """Write reviews as a JSON array."""
     return _items.dump_json(_items.validate_python(rows, from_attributes=True))
 

@@ -1,12 +1,12 @@
 """All SQL about the log of messages: the facts of every turn, and the transcript."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from conversation.model import Message, Outcome, State, Turn
 from core.clock import utc_now
@@ -42,12 +42,26 @@ def prove_writable(connection: Connection) -> None:
     connection.execute(sa.delete(LoggedMessage).where(LoggedMessage.message_sid == sid))
 
 
-def read_transcript(database: Database, conversation_id: str) -> Sequence[Row[Any]]:
-    """Read a conversation's messages in order, with what was answered."""
+class TranscriptLine(NamedTuple):
+    """A message of a conversation and our reply. An erased message has neither words nor media."""
+
+    received_at: datetime
+    body: str
+    media: Sequence[Mapping[str, str]]
+    """`url` and `type` (media type) of each attachment."""
+    reply: str
+    erased_at: datetime | None
+
+
+_LINE = [LoggedMessage.__table__.columns[name] for name in TranscriptLine._fields]
+
+
+def read_transcript(database: Database, conversation_id: str) -> list[TranscriptLine]:
+    """Read a conversation in order; empty where nothing was logged."""
     query = (
-        sa.select(LoggedMessage)
+        sa.select(*_LINE)
         .where(LoggedMessage.conversation_id == conversation_id)
         .order_by(LoggedMessage.position)
     )
     with database.read() as connection:
-        return connection.execute(query).all()
+        return [TranscriptLine._make(row) for row in connection.execute(query)]

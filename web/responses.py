@@ -3,18 +3,16 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from sqlalchemy.engine import Row
 
 from reviews import csv_export, query
-from reviews.query import Cursor, Filter
+from reviews.query import Cursor, Filter, ReviewRow
 from reviews.schemas import write_reviews
 from web.dependencies import Services, run_with_timeout
 
-Pages = Iterator[Sequence[Row[Any]]]
+Pages = Iterator[Sequence[ReviewRow]]
 
 
 async def stream(
@@ -22,7 +20,7 @@ async def stream(
     chosen: Filter,
     after: Cursor | None,
     media_type: str,
-    written: Callable[[Sequence[Row[Any]], Pages], Iterator[bytes]],
+    written: Callable[[Sequence[ReviewRow], Pages], Iterator[bytes]],
 ) -> StreamingResponse:
     """Send the whole list, as `as_array` or `as_csv` write it, page by page. Raises 503."""
     pages = query.pages(services.database, after, chosen=chosen)
@@ -31,14 +29,14 @@ async def stream(
     return StreamingResponse(written(first, pages), media_type=media_type, headers=_PRIVATE)
 
 
-def as_array(first: Sequence[Row[Any]], rest: Pages) -> Iterator[bytes]:
+def as_array(first: Sequence[ReviewRow], rest: Pages) -> Iterator[bytes]:
     yield b"[" + write_reviews(first)[1:-1]
     for rows in rest:
         yield b"," + write_reviews(rows)[1:-1]
     yield b"]"
 
 
-def as_csv(first: Sequence[Row[Any]], rest: Pages) -> Iterator[bytes]:
+def as_csv(first: Sequence[ReviewRow], rest: Pages) -> Iterator[bytes]:
     yield csv_export.header() + csv_export.lines(first)
     for rows in rest:
         yield csv_export.lines(rows)
