@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError
 
 from core.logs import describe, logger
-from db import utf8_check
+from db import advisory_locks, utf8_check
+from db.advisory_locks import AdvisoryLock
+from db.errors import StartupError
 
 if TYPE_CHECKING:
     from alembic.config import Config
-from db.errors import StartupError
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -83,7 +84,7 @@ def _upgrade(engine: Engine, config: "Config") -> bool:
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1919247729, 1)")
+                advisory_locks.lock(connection, AdvisoryLock.MIGRATION)
             has_old_messages = _has_old_messages(connection)
             if has_old_messages:
                 _require_space(connection)

@@ -3,11 +3,10 @@
 import threading
 from datetime import timedelta
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from core.clock import utc_now
 from core.logs import describe, logger
+from db import advisory_locks
+from db.advisory_locks import AdvisoryLock
 from db.engine import Database
 from models import LoggedMessage
 from privacy import message_erasure
@@ -72,7 +71,8 @@ class Retention:
         if not old:
             return 0
         with self._database.write() as connection:
-            if not self._is_ours(connection):
+            # One worker at a time, so that none waits for rows that another is erasing.
+            if not advisory_locks.try_lock(connection, AdvisoryLock.RETENTION):
                 return 0
             # A contact who writes just now keeps the conversation: it is not old any more.
             locked = contact_state.try_lock(connection, {*old.values()})
@@ -83,10 +83,3 @@ class Retention:
             logger.info("retention: words erased messages=%d", erased)
         self._left_some = len(ids) < len(old)
         return erased
-
-    def _is_ours(self, connection: Connection) -> bool:
-        """Have one worker at a time do it, so that none waits for another's rows."""
-        if self._database.is_sqlite:
-            return True
-        lock = sa.text("SELECT pg_try_advisory_xact_lock(1919247729, 3)")
-        return bool(connection.scalar(lock))

@@ -1,8 +1,7 @@
-"""Lock contacts.
+"""Lock contacts, on PostgreSQL; on SQLite a transaction that writes locks out all other writers.
 
-Whatever writes or erases a contact's words takes the contact's lock first, then reads. Each
-statement of PostgreSQL sees what was committed before it (READ COMMITTED), so a read under the
-lock sees what its last holder committed. On SQLite a writing transaction is the lock of everybody.
+Whatever writes or erases a contact's words takes the contact's lock first, then reads: under READ
+COMMITTED each statement sees what was committed before it, so it sees what the last holder wrote.
 """
 
 from collections.abc import Collection
@@ -10,17 +9,21 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from db.advisory_locks import CONTACT_SEED
+
 _TRY_LOCK = sa.text(
     "SELECT contact FROM unnest(CAST(:contacts AS text[])) AS contact"
-    " WHERE pg_try_advisory_xact_lock(hashtextextended(contact, 0))"
+    " WHERE pg_try_advisory_xact_lock(hashtextextended(contact, :seed))"
+).bindparams(seed=CONTACT_SEED)
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:contact, :seed))").bindparams(
+    seed=CONTACT_SEED
 )
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:contact, 0))")
 
 
 def try_lock(connection: Connection, contacts: Collection[str]) -> Collection[str]:
-    """Lock those contacts that nobody else has locked until the transaction ends; return them.
+    """Lock the contacts that are free until the transaction ends; return those.
 
-    Trying never waits, so it can't deadlock. COMMIT, ROLLBACK and a lost connection release.
+    It never waits, so it can't deadlock.
     """
     if connection.dialect.name == "sqlite" or not contacts:
         return contacts
@@ -28,10 +31,10 @@ def try_lock(connection: Connection, contacts: Collection[str]) -> Collection[st
 
 
 def lock(connection: Connection, contact: str) -> None:
-    """Lock a contact until the transaction ends; wait while another transaction has it.
+    """Lock a contact until the transaction ends; wait while another transaction has the lock.
 
-    The first lock of a transaction, or two could wait for each other. Raises OperationalError
-    after PostgreSQL's lock_timeout.
+    It must be the first lock of its transaction, or two transactions could wait for each other.
+    Raises OperationalError after PostgreSQL's lock_timeout.
     """
     if connection.dialect.name != "sqlite":
         connection.execute(_LOCK, {"contact": contact})
