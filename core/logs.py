@@ -13,11 +13,6 @@ logger = logging.getLogger("reviews")
 """Events, a line each, as `what happened name=value …`."""
 
 
-def masked(contact: str) -> str:
-    """Shorten a contact to its last two characters: enough to tell two customers apart in a log."""
-    return f"…{contact[-2:]}" if len(contact) > 4 else "…"
-
-
 def describe(error: BaseException) -> str:
     """Name an error in one line, without the values that drivers quote below their first line."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)

@@ -79,9 +79,14 @@ def _decompose(text: str) -> str:
 _GREEK_ACCENTS = re.compile("([\u0370-\u03ff])[\u0300-\u036f]+")
 
 
-def masked(contact: str) -> str:
-    """Hide a contact but for its ends; how many characters are hidden is not told either."""
-    if len(contact) < 8:  # what is left would tell most of it
-        return "•••"
-    country = f"{contact[:2]} " if re.match(r"\+[0-9]", contact) else ""
-    return f"{country}••• ••• ••{contact[-2:]}"
+def mask(contact: str) -> str:
+    """Shorten a contact for a log line or a page: `+1…67`, without spaces or line breaks.
+
+    What remains tells two customers apart and identifies nobody: the first digit of a number, and
+    the last two characters if they are letters or digits. Below 8 characters nothing remains: `…`.
+    """
+    if len(contact) < 8:
+        return "…"
+    first = contact[:2] if re.match(r"\+[0-9]", contact) else ""
+    last = contact[-2:] if contact[-2:].isalnum() else ""
+    return f"{first}…{last}"

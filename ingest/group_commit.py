@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from conversation.model import LogEnd, Message, Situation, State, Turn
 from conversation.state_machine import take_turn
 from conversation.wording import APOLOGY
-from core.logs import describe, logger, masked
+from core.logs import describe, logger
+from core.text import mask
 from db.engine import Database
 from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable
 from ingest.idempotency import MessageSidTaken, repeat_reply
@@ -164,7 +165,7 @@ def _log_taken(taken: list[Taken]) -> None:
             "%s sid=%s contact=%s conversation=%s position=%d outcome=%s next=%s",
             "review recorded" if turn.is_finished else "message taken",
             message.sid,
-            masked(message.contact),
+            mask(message.contact),
             turn.conversation_id,
             turn.position,
             turn.outcome,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from core.clock import utc_now
-from core.logs import logger, masked
+from core.logs import logger
 from core.pseudonym import PSEUDONYM_PREFIX, pseudonym
+from core.text import mask
 from db.engine import Database
 from models import LoggedMessage, Review
 from privacy import message_erasure
@@ -62,6 +63,6 @@ def erase_contact(database: Database, contact: str, key: str) -> ErasedContact |
     if not gone and not messages:
         return None
     logger.info(
-        "contact forgotten contact=%s reviews=%d messages=%d", masked(contact), gone, messages
+        "contact forgotten contact=%s reviews=%d messages=%d", mask(contact), gone, messages
     )
     return ErasedContact(gone, messages)

@@ -232,7 +232,7 @@ def test_the_log_tells_of_a_forgetting_by_two_digits(local: TestClient, log: io.
         tell(local, ANA, "Hi", *said)
     forget(local)
     forget(local)
-    assert "contact forgotten contact=…43 reviews=1 " in log.getvalue()
+    assert "contact forgotten contact=+1…43 reviews=1 " in log.getvalue()
     assert not [word for word in PSEUDONYM_PREFIX if word in log.getvalue()]
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from core.paths import ROOT
-from core.text import masked
+from core.text import mask
 from reviews import delivery
 from web.security.access import access_of
 from web.security.auth import has_logged_in
@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-_templates.filters.update(masked=masked, delivery=delivery.describe_delivery, duration=duration)
+_templates.filters.update(mask=mask, delivery=delivery.describe_delivery, duration=duration)
 
 
 def write(name: str, **values: Any) -> str:
