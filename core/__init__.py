@@ -1,1 +1,1 @@
-"""What every other package may use; it imports nothing of ours."""
+"""Settings, logs, clock and text: what every package may use. It imports none of the others."""

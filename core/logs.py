@@ -1,4 +1,4 @@
-"""How events are logged, and what never is: a customer's words, a whole number, a token."""
+"""Logging: one event a line, without customers' words, whole numbers, keys or tokens."""
 
 import logging
 import re
@@ -10,11 +10,11 @@ from urllib.parse import quote, unquote
 from sqlalchemy.exc import DBAPIError
 
 logger = logging.getLogger("reviews")
-"""Events, a line each, as `what happened name=value …`."""
+"""Log events as `what happened name=value …`."""
 
 
 def describe(error: BaseException) -> str:
-    """Name an error in one line, without the values that drivers quote below their first line."""
+    """Return an error's type and first line. Below it drivers quote values, so the rest is cut."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     return f"{type(error).__name__}: {without_text(text).strip().partition(chr(10))[0]}"
 
@@ -23,19 +23,19 @@ _UNDECODABLE = re.compile("(Could not decode to UTF-8 column '[^']*').*", re.DOT
 
 
 def is_undecodable(error: BaseException | None) -> bool:
-    """Say whether Python could not read a text of SQLite's because it is not UTF-8."""
+    """Say whether an error means that SQLite returned text that is not UTF-8."""
     return isinstance(error, sqlite3.OperationalError) and bool(_UNDECODABLE.match(str(error)))
 
 
 def without_text(message: str) -> str:
-    """Cut the text out of Python's complaint that it could not read it."""
+    """Remove the text that is not UTF-8 from Python's error message, which quotes it."""
     return _UNDECODABLE.sub(r"\1", message)
 
 
 def configure(level: str) -> None:
-    """Send our events, and uvicorn's own lines, to standard error in one form.
+    """Send our events to standard error, and give uvicorn's lines the same format.
 
-    Safe to call again; right under plain `uvicorn main:app` too, which set up logging before us.
+    `level` is a name such as "INFO". It may be called again, and after uvicorn's own set-up.
     """
     formatter = _Formatter("%(asctime)s %(levelname)s %(message)s")
     if not logger.handlers:
@@ -45,19 +45,19 @@ def configure(level: str) -> None:
     for name in ("reviews", "uvicorn", "uvicorn.error", "uvicorn.access"):
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(formatter)
-    for name in ("uvicorn.access", "uvicorn.error"):  # the second tells of WebSocket requests
+    for name in ("uvicorn.access", "uvicorn.error"):  # WebSocket requests go to the second
         uvicorn = logging.getLogger(name)
         if not any(isinstance(known, _WithoutNumbers) for known in uvicorn.filters):
             uvicorn.addFilter(_WithoutNumbers())
 
 
 class _Formatter(logging.Formatter):
-    """One event, one line: line breaks are escaped, and tracebacks hold places but no values."""
+    """Write an event as one line; escape line breaks, and leave values out of tracebacks."""
 
     _latest = (-1, "")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """Write the time as logging does; what stays the same for a second is made once in it."""
+        """Write the time as logging does. All but the milliseconds is made once per second."""
         second, written = self._latest
         if second != int(record.created):
             written = super().formatTime(record, datefmt or self.default_time_format)
@@ -65,10 +65,10 @@ class _Formatter(logging.Formatter):
         return f"{written},{int(record.msecs):03d}"
 
     def format(self, record: logging.LogRecord) -> str:
-        record.exc_text = None  # another handler's rendering, with the values in it
+        record.exc_text = None  # another handler's text, which has the values
         message = record.getMessage()
         if message.startswith("Traceback ") and "StartupError: " in message:
-            # Uvicorn prints the whole way to a refused start; the sentence says it.
+            # Uvicorn logs the traceback of a StartupError; its sentence is enough.
             message = message.rpartition("StartupError: ")[2].strip()
         line = f"{self.formatTime(record)} {record.levelname} {_escape(message)}"
         if record.exc_info:
@@ -94,12 +94,12 @@ def _escape(text: str) -> str:
 
 
 class _WithoutNumbers(logging.Filter):
-    """Cut customers' numbers from the paths uvicorn logs: queries, and the contact to forget."""
+    """Remove customers' numbers from the paths that uvicorn logs: queries, and contacts/…"""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                # What is no path at all is quoted: GET *+1555…
+                # uvicorn quotes a target that is not a path, as in GET *+1555…
                 _cut_path(word) if isinstance(word, str) and word.startswith(("/", "%")) else word
                 for word in record.args
             )
@@ -108,7 +108,7 @@ class _WithoutNumbers(logging.Filter):
 
 def _cut_path(path: str) -> str:
     path = _CONTACT.sub("…", path.partition("?")[0])
-    # A mistyped path may have the number as well.
+    # A mistyped path may contain a number, too.
     others = _NUMBER.split(unquote(path))
     return "…".join(map(quote, others)) if len(others) > 1 else path
 

@@ -1,4 +1,4 @@
-"""Where this program lies."""
+"""The folder of this program."""
 
 from pathlib import Path
 

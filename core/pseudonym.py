@@ -1,12 +1,15 @@
-"""What takes a forgotten contact's place."""
+"""Pseudonyms of erased contacts."""
 
 import hmac
 
 PSEUDONYM_PREFIX = "forgotten-"
-"""How a pseudonym begins. No customer's address may."""
+"""Every pseudonym begins with it. An address that does is rejected (whatsapp.address)."""
 
 
 def pseudonym(contact: str, key: str) -> str:
-    """Name a forgotten contact: still told from others, by nobody without `key` told who it was."""
+    """Return what replaces an erased contact in the log: HMAC-SHA-256 of the contact under `key`.
+
+    The same contact always gets the same pseudonym. Only who has the key can find out whose it is.
+    """
     digest = hmac.digest(key.encode(), contact.encode(), "sha256")
     return f"{PSEUDONYM_PREFIX}{digest.hex()}"

@@ -1,6 +1,7 @@
-"""Learn at once that the server was told to stop.
+"""Learn at once that the server is shutting down.
 
-A server tells its app only when every answer has been sent. A stream would hold it up until then.
+The server tells its app only after every response has been sent, so an open stream would delay the
+shutdown until it ends by itself.
 """
 
 import signal
@@ -19,18 +20,18 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class Shutdown:
-    """Says whether the server was told to stop, as far as `notice` has seen."""
+    """Whether the server is shutting down: `has_begun`, set by the signals that `notice` sees."""
 
     def __init__(self) -> None:
-        # No Event: its lock could be held already when a second signal comes.
+        # A bool, not an Event: a second signal may come while the first holds an Event's lock.
         self.has_begun = False
 
     @contextmanager
     def notice(self) -> Iterator[None]:
-        """Notice the signals that end the server, and hand them on to its own handlers.
+        """Watch for SIGINT and SIGTERM (on Windows SIGBREAK, too), and call the server's handlers.
 
-        The server's handlers must be in place. Outside the main thread nothing is noticed: only
-        that thread may handle signals.
+        The server must have installed its handlers before. Outside the main thread this does
+        nothing: only the main thread may handle signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -44,7 +45,7 @@ class Shutdown:
 
         for number in SIGNALS:
             handler = signal.getsignal(number)
-            if callable(handler):  # else the signal ends the process at once, or is ignored
+            if callable(handler):  # else the signal is ignored, or ends the process at once
                 handlers[number] = handler
                 signal.signal(number, handle)
         try:

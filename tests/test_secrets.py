@@ -96,7 +96,7 @@ def test_a_refused_signature_is_logged_in_one_line(
     production: TestClient, log: pytest.LogCaptureFixture
 ) -> None:
     post_unsigned(production, "/webhook", "From=1")
-    assert warnings(log) == ["rejected, signature path=/webhook"]
+    assert warnings(log) == ["rejected, signature url=https://reviews.example.com/webhook"]
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/redoc", "/healthz", "/readyz", "/x"])
