@@ -1,4 +1,4 @@
-"""The tables, and how their times are kept."""
+"""The tables. Their times are aware and in UTC."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in, an aware time in UTC out, also on SQLite, which keeps no zone."""
+    """A column that takes an aware time and returns it in UTC. SQLite stores it without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -20,7 +20,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time without a zone is not stored")
+            raise ValueError("a time needs a zone")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -45,20 +45,20 @@ class Base(DeclarativeBase):
 
 
 class Review(Base):
-    """A finished review. `conversation_id` makes it the only one of its conversation."""
+    """A finished review; at most one for each conversation."""
 
     __tablename__ = "reviews"
     __table_args__ = (
         Index(None, "created_at", "id"),
         Index(None, "contact_number"),
-        # What a start has to fill in, found at once however many reviews there are.
+        # For reviews.repository.fill_search_text, which runs at every start.
         Index(
             "ix_reviews_unfilled",
             "id",
             sqlite_where=sa.text("search_text = ''"),
             postgresql_where=sa.text("search_text = ''"),
         ),
-        # An id that was erased is never given to another review.
+        # The id of an erased review is never used again.
         {"sqlite_autoincrement": True},
     )
 
@@ -74,20 +74,21 @@ class Review(Base):
     error_code: Mapped[int | None]
     updated_at: Mapped[datetime]
     search_text: Mapped[str] = mapped_column(server_default="")
-    """Product, name and review as reviews.fold leaves them: what `q` is looked for in."""
+    """core.text.search_text of product, name and review; '' until a start has filled it in."""
 
 
 class LoggedMessage(Base):
-    """A message, what we answered, and the facts of that turn: the log is the truth.
+    """A customer's message, our reply, and the facts of that turn.
 
-    Facts say what a message did under the rules of its day, so rules and wording may change freely.
+    The facts say what the message did under the rules of its day, so later changes of rules and
+    wording don't change what it meant. The package audit checks the reviews against this log.
     """
 
     __tablename__ = "messages"
     __table_args__ = (
         UniqueConstraint("conversation_id", "position"),
         UniqueConstraint("contact_number", "turn"),
-        # The oldest words come first when they are to be erased, however much has been already.
+        # For retention: finds the oldest messages that still have words.
         Index(
             "ix_messages_unerased",
             "received_at",
@@ -99,22 +100,22 @@ class LoggedMessage(Base):
     message_sid: Mapped[str] = mapped_column(primary_key=True)
     contact_number: Mapped[str]
     turn: Mapped[int]
-    """1, 2, 3 … for each contact. It alone says which message is the last."""
+    """1, 2, 3 … for each contact. The highest one marks the contact's last message."""
     conversation_id: Mapped[str]
     position: Mapped[int]
     body: Mapped[str]
     media: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     reply: Mapped[str]
     outcome: Mapped[str]
-    """What the message did: a conversation.Outcome."""
+    """What the message did: a conversation.model.Outcome."""
     state: Mapped[str]
     """The contact's state after the message."""
     answers: Mapped[dict[str, str]] = mapped_column(JSON)
-    """What was said so far, by question; the review's text only in the row that changes it."""
+    """What was answered so far, by question. Only the row that finishes has the review's text."""
     context: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     """Ids and times that the next turn needs, never words."""
     settings_version: Mapped[int] = mapped_column(server_default="0")
-    """Which settings of the owner answered; 0 is the wording of the program itself."""
+    """The version of the owner's settings that answered; 0 is the program's own wording."""
     received_at: Mapped[datetime]
-    """The clock as it was read. It may fall from one message to the next."""
+    """The clock's time as read. It may be earlier than that of the message before."""
     erased_at: Mapped[datetime | None]

@@ -1,1 +1,1 @@
-"""The database below the tables: SQLite's files, and text that can't be read."""
+"""The database below the tables: engine, transactions, migrations and lock numbers."""

@@ -1,4 +1,4 @@
-"""The door to the database: engine, time-outs, transactions."""
+"""Open the database, and run transactions on it with time limits."""
 
 import json
 import math
@@ -30,49 +30,54 @@ from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable, StartupError
 from db.sqlite_files import SqliteFiles
 
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
-"""What SQLite answers to a COMMIT that has not happened, and will not after a crash either."""
+"""SQLite's errors at COMMIT after which nothing was written, not even after a crash."""
 
 TURN_SECONDS = 3.0
-"""How long a thread waits for its turn to write to SQLite, or to migrate."""
+"""How long a thread waits to write to SQLite, or to migrate."""
 
 _json = partial(json.dumps, ensure_ascii=False)
-"""Words are kept as they are: what is searched for in the file is found there, or is not there."""
+"""Non-ASCII text is not escaped, so a search of the file for erased words finds what is left."""
 
 
 class Database:
-    """The one door to the tables. Nothing is opened before the first use, which migrates.
+    """Runs transactions. The first one connects and migrates.
 
-    All its methods may raise one of TRANSIENT_ERRORS and be called again.
+    Each method may raise one of TRANSIENT_ERRORS, and can then be called again. The first use may
+    also raise StartupError.
     """
 
     def __init__(self, engine: Engine, files: SqliteFiles | None = None) -> None:
         self.engine = engine
         self.files = files
         self.file = files.main if files else None
-        """The file of a SQLite database."""
+        """The database's file, where it is SQLite."""
         self.is_sqlite = files is not None
         self._migrated = False
-        # SQLite takes one writer; in this process they queue here, not in its sleeping busy loop.
-        self._one_at_a_time = threading.Lock()
+        # SQLite allows one writer. A lock wakes the next thread at once, SQLite would poll.
+        self._writer = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction of its own; what it writes is lost."""
+        """Yield a connection in a transaction of its own, which is rolled back."""
         self.migrate()
         with self._connect() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction whose statements all see one moment."""
+        """Yield a connection in a transaction whose statements all see the same snapshot."""
         with self.read() as connection:
-            if not self.is_sqlite:  # where every transaction is like that
+            if not self.is_sqlite:  # SQLite's transactions are all like that
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction; a clean end commits, an exception rolls back."""
+        """Yield a connection in a transaction; commit at the end, roll back on an exception.
+
+        DatabaseUnavailable means that nothing was written. After any other of TRANSIENT_ERRORS from
+        the COMMIT itself, the transaction may have been committed.
+        """
         self.migrate()
         if not self.is_sqlite:
             with self._connect() as connection, connection.begin():
@@ -85,23 +90,23 @@ class Database:
                     yield connection
                     if lost := self._find_lost_file():
                         raise DatabaseUnavailable(f"{lost} was removed or replaced")
-                if lost := self._find_lost_file():  # during the COMMIT: it may be in either file
-                    raise OperationalError("COMMIT", None, OSError(f"{lost} is another now"))
+                if lost := self._find_lost_file():  # lost during COMMIT, so the outcome is unknown
+                    raise OperationalError("COMMIT", None, OSError(f"{lost} was replaced"))
             except OperationalError as error:
                 if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in SURELY_ROLLED_BACK:
                     raise DatabaseUnavailable(describe(error)) from error
                 raise
 
     def migrate(self) -> None:
-        """Bring the schema up to date, once per process, under a lock that all processes share."""
+        """Migrate the schema once per process, under a lock that all processes share."""
         if self._migrated:
             return
         with self._turn():
             if not self._migrated:
-                self._bring_up_to_date()
+                self._migrate_schema()
                 self._migrated = True
 
-    def _bring_up_to_date(self) -> None:
+    def _migrate_schema(self) -> None:
         try:
             if self.file is not None:
                 _make_file(self.file)
@@ -112,50 +117,50 @@ class Database:
             raise DatabaseUnavailable(describe(error)) from error
         except Exception as error:
             raise StartupError(
-                f"The database's tables can't be brought up to date: {describe(error)}"
+                f"The database's tables can't be migrated: {describe(error)}"
             ) from error
 
     def _connect(self) -> Connection:
         try:
             return self.engine.connect()
-        except InvalidRequestError as error:  # several connections in a row were to a lost file
+        except InvalidRequestError as error:  # the pool met several connections to a lost file
             raise DatabaseUnavailable(describe(error)) from error
 
     def save_lost_files(self) -> None:
-        """Save what is in lost files of SQLite, before an idle process is killed with them open."""
+        """Save the commits in SQLite files that were removed while open. Call it while idle."""
         if self._find_lost_file():
             with suppress(*TRANSIENT_ERRORS), self._connect():
-                """The pool gives up the connection that has them open."""
+                """The pool closes connections to lost files at checkout, and that saves them."""
 
     def _find_lost_file(self) -> str | None:
         return self.files.find_lost() if self.files else None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        # Bounded, or the threads of requests that were given up would pile up here.
-        if not self._one_at_a_time.acquire(timeout=TURN_SECONDS):
-            raise DatabaseUnavailable(f"no turn within {TURN_SECONDS} s")
+        # Bounded, or threads of requests that have timed out would pile up here.
+        if not self._writer.acquire(timeout=TURN_SECONDS):
+            raise DatabaseUnavailable(f"not free within {TURN_SECONDS} s")
         try:
             yield
         finally:
-            self._one_at_a_time.release()
+            self._writer.release()
 
     def close(self) -> None:
         self.engine.dispose()
 
 
 def open_database(url: str) -> Database:
-    """Make the door to the database at `url` (Settings.database_url); it connects when used."""
+    """Return the database at `url` (Settings.database_url). It connects at its first use."""
     normal = normalise_url(url)
     own_options = str(normal.query.get("options", ""))
-    # hide_parameters: customers' words must not travel to the log inside an exception.
+    # hide_parameters keeps customers' words out of exceptions, and so out of the log.
     if normal.get_backend_name() == "sqlite":
-        file = Path(os.path.realpath(normal.database or ""))  # a link may lead to where it will be
+        file = Path(os.path.realpath(normal.database or ""))  # the file may be a link
         engine = sa.create_engine(
             URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
             hide_parameters=True,
             json_serializer=_json,
-            # autocommit off the driver: SQLAlchemy's begin event below says when and how.
+            # The driver must not begin transactions: the begin event below does.
             connect_args={"isolation_level": None, "timeout": 2.0},
         )
         files = SqliteFiles(file)
@@ -169,8 +174,8 @@ def open_database(url: str) -> Database:
         normal,
         hide_parameters=True,
         json_serializer=_json,
-        # A later snapshot for each statement: what is read under a lock is what its last holder
-        # committed, whatever default the server was given.
+        # Each statement sees what was committed before it, so a read under a lock sees what the
+        # last holder wrote. The server's default may differ.
         isolation_level="READ COMMITTED",
         pool_timeout=2,
         connect_args={
@@ -181,9 +186,8 @@ def open_database(url: str) -> Database:
             "tcp_user_timeout": 5_000,
             "application_name": "review-collector",
             "client_encoding": "utf8",
-            # A worker frozen inside a transaction must give its contacts back before another's
-            # deadline, and the server must notice a client that is gone, whose session may hold
-            # locks.
+            # A worker frozen inside a transaction must release its contacts before others time
+            # out, and the server must notice a lost client, whose session may hold locks.
             "options": f"{own_options} -c timezone=UTC -c statement_timeout=5000"
             " -c lock_timeout=4000 -c idle_in_transaction_session_timeout=4500"
             " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2",
@@ -196,7 +200,7 @@ def open_database(url: str) -> Database:
 
 
 def name_of(url: str) -> str:
-    """Name the database at `url` without the secrets that the URL may have."""
+    """Return the URL of a database without its secrets, for logs and messages."""
     parsed = make_url(url)._replace(password=None)
     parsed = parsed.difference_update_query(["password", "sslpassword", "passfile"])
     if parsed.get_backend_name() in {"postgres", "postgresql"}:
@@ -205,7 +209,7 @@ def name_of(url: str) -> str:
 
 
 def normalise_url(url: str) -> URL:
-    """Name the psycopg2 driver, and resolve a relative SQLite path beside this file."""
+    """Add the psycopg2 driver's name; resolve a relative SQLite path from the program's folder."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return parsed.set(database=str(ROOT / (parsed.database or "")))
@@ -213,13 +217,13 @@ def normalise_url(url: str) -> URL:
 
 
 def _recognise_outage(context: ExceptionContext) -> None:
-    # Read-only, as after a failover to a standby: an InternalError to the driver.
+    # Read-only, as after a failover to a standby. The driver calls it an InternalError.
     if getattr(context.original_exception, "pgcode", None) == "25006":
         raise DatabaseUnavailable(describe(context.original_exception))
 
 
 IDLE_SECONDS = 5.0
-"""A pooled connection that was idle for longer is tried before it is used: a round trip."""
+"""A pooled connection that was idle for longer is pinged before use, which is a round trip."""
 
 
 def _note_use(_driver_connection: Any, record: Any) -> None:
@@ -227,7 +231,7 @@ def _note_use(_driver_connection: Any, record: Any) -> None:
 
 
 def _ping_if_idle(engine: Engine, driver_connection: Any, record: Any, _proxy: Any) -> None:
-    """Let the pool replace all its connections where an idle one is broken."""
+    """Ping an idle connection; if it is broken, have the pool replace all of them."""
     if time.monotonic() - record.info.get("used_at", math.inf) < IDLE_SECONDS:
         return
     try:
@@ -237,7 +241,7 @@ def _ping_if_idle(engine: Engine, driver_connection: Any, record: Any, _proxy: A
 
 
 def _recognise_unreadable(context: ExceptionContext) -> None:
-    # An OperationalError to the driver, but no outage: only who needs this row is concerned.
+    # The driver calls it an OperationalError, but only this row is affected: it is no outage.
     error = context.original_exception
     if is_undecodable(error):
         raise DataError(None, None, ValueError(without_text(str(error))), hide_parameters=True)
@@ -249,10 +253,11 @@ def _on_checkout(files: SqliteFiles, _connection: Any, _record: Any, _proxy: Any
 
 
 def _make_file(file: Path) -> None:
-    """Make a database file for its owner alone; only here: one that goes missing is an outage.
+    """Create the database file, readable for its owner only, if there is none.
 
-    A file that exists must not even be opened: closing it would drop the locks that SQLite holds
-    on it for this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    Connections never create it, so a file that goes missing later is noticed. An existing file is
+    not even opened: closing it would drop this process's locks on it
+    (https://sqlite.org/howtocorrupt.html, 2.2).
     """
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -1,23 +1,16 @@
-"""The errors of a database: those worth another try, and those that no second try mends."""
+"""Database errors: those worth another try, and those that keep the program from starting."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-from sqlalchemy.exc import (
-    InterfaceError,
-    OperationalError,
-)
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 
 class DatabaseUnavailable(Exception):
-    """The database can't be used just now, and nothing of this transaction has happened."""
+    """The database can't be used now, and this transaction has changed nothing."""
 
 
 TRANSIENT_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError, DatabaseUnavailable)
-"""Errors that say "not now" (away, slow, locked, read-only, full): worth trying again."""
+"""Errors that may go away by themselves (unavailable, slow, locked, read-only, full): try again."""
 
 
 class StartupError(Exception):
-    """What no second try mends; the text says in a sentence what to do."""
+    """The program can't start, and another try won't help. The text says what to do."""

@@ -1,4 +1,4 @@
-"""What the promise stands on: a sound file, and the keys that let nothing in twice."""
+"""Check the database itself: an undamaged file, readable text, and all unique keys."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from models import Base
 
 
 def problems(database: Database) -> Iterator[str]:
-    """Yield a sentence for everything that is wrong. Raises one of database.TRANSIENT_ERRORS."""
+    """Yield a sentence for each problem. Reads all rows. Raises one of TRANSIENT_ERRORS."""
     with database.read() as connection:
         if database.is_sqlite:
             yield from _damage(connection)
@@ -20,20 +20,20 @@ def problems(database: Database) -> Iterator[str]:
 
 
 def _damage(connection: Connection) -> Iterator[str]:
-    """Ask SQLite: an index that differs from its table would let a message in twice."""
+    """Run SQLite's check: an index that lacks rows would let a message in twice."""
     for found in connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars():
         if found != "ok":
             yield f"the file is damaged: {found}"
 
 
 def _missing_keys(connection: Connection) -> Iterator[str]:
-    """Look for keys that are gone, as after a restore whose indexes failed."""
+    """Find unique keys that are missing, for example after an incomplete restore."""
     inspector = sa.inspect(connection)
     for table in Base.metadata.sorted_tables:
-        there = [inspector.get_pk_constraint(table.name)["constrained_columns"]]
-        there += [each["column_names"] for each in inspector.get_unique_constraints(table.name)]
+        existing = [inspector.get_pk_constraint(table.name)["constrained_columns"]]
+        existing += [each["column_names"] for each in inspector.get_unique_constraints(table.name)]
         unique = (each for each in table.constraints if isinstance(each, sa.UniqueConstraint))
         for key in (table.primary_key, *unique):
             columns = [column.name for column in key.columns]
-            if columns not in there:
+            if columns not in existing:
                 yield f"the table {table.name} has no unique key ({', '.join(columns)})"

@@ -1,4 +1,4 @@
-"""The schema, brought up to date by Alembic under a lock that all processes share."""
+"""Migrate the schema with Alembic, one process at a time."""
 
 import shutil
 import sqlite3
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 SCHEMA_VERSION = "0004"
-"""The newest revision in migrations/versions, known without a second spent importing Alembic."""
+"""The newest revision in migrations/versions. Asking Alembic for it would take a second."""
 
 WAL_SECONDS = 3.0
-"""How long several processes may take to choose SQLite's write-ahead log."""
+"""How long to wait for another process that is switching SQLite to its write-ahead log."""
 
 MAX_NAMED = 5
-"""How many places a message names."""
+"""How many places an error message names."""
 
 SPACE_TO_MIGRATE = 5
-"""How many times its size a SQLite database needs in free disk space to migrate: 3.9 was measured.
+"""Free disk space needed to migrate a SQLite database, in multiples of its size (measured: 3.9).
 
-The write-ahead log holds the new table and the old one's overwritten pages until the file does.
+The write-ahead log holds the new table and the overwritten pages of the old one.
 """
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema up to date, or do nothing if it is.
+    """Migrate the schema to SCHEMA_VERSION; do nothing where it is there.
 
-    Raises StartupError if it is newer, if the database can't keep every text, if the disk is too
-    full to migrate, or if there is a table of another program in the way.
+    Raises StartupError if the schema is newer, if the database can't store every text, if the disk
+    is too full to migrate, or if another program's table is in the way.
     """
     require_unicode(engine)
     version = schema_version(engine)
@@ -53,14 +53,14 @@ def migrate(engine: Engine) -> None:
             f"The database has schema {version}, this program knows {SCHEMA_VERSION} at most:"
             " install the newer program again, or restore the backup made before it."
         )
-    # ServicesDep only: importing Alembic takes a second that an up-to-date start need not pay.
+    # Imported here because it takes a second, and most starts have nothing to migrate.
     from alembic.config import Config
     from alembic.util import CommandError
 
     if engine.dialect.name == "sqlite":
-        engine.dispose()  # a connection that has read can't empty the log
+        engine.dispose()  # a connection that has read can't truncate the log
         _choose_write_ahead_log(engine)
-        _empty_write_ahead_log(engine)  # its space is needed
+        _empty_write_ahead_log(engine)  # the migration needs its space
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
@@ -71,11 +71,11 @@ def migrate(engine: Engine) -> None:
         _refuse_unreadable_text(engine)
         raise StartupError(f"The tables can't be migrated: {describe(error)}") from error
     if has_old_messages and engine.dialect.name == "sqlite":
-        _empty_write_ahead_log(engine)  # it is as large as the tables were
+        _empty_write_ahead_log(engine)  # it has grown as large as the tables
 
 
 def _upgrade(engine: Engine, config: "Config") -> bool:
-    """Run the migrations in one transaction, under the lock; say whether they copied messages."""
+    """Run the migrations in one transaction under the lock; return whether they copied messages."""
     from alembic import command
 
     with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
@@ -94,7 +94,7 @@ def _upgrade(engine: Engine, config: "Config") -> bool:
 
 
 def _refuse_unreadable_text(engine: Engine) -> None:
-    """Raise StartupError where text in a SQLite file is not UTF-8, and say where."""
+    """Raise StartupError, with the places, if a SQLite file has text that is not UTF-8."""
     if engine.dialect.name != "sqlite":
         return
     with engine.connect() as connection:
@@ -109,7 +109,7 @@ def _refuse_unreadable_text(engine: Engine) -> None:
 
 
 def require_unicode(engine: Engine) -> None:
-    """Raise StartupError where the database can't keep every text; SQLite can."""
+    """Raise StartupError if a PostgreSQL database can't store every text."""
     if engine.dialect.name == "sqlite":
         return
     with engine.connect() as connection:
@@ -122,16 +122,16 @@ def require_unicode(engine: Engine) -> None:
 
 
 def _choose_write_ahead_log(engine: Engine) -> None:
-    """Choose WAL, a property of the file that can't be chosen inside a transaction.
+    """Switch the file to WAL mode, which is not possible inside a transaction.
 
-    Where another process chooses it at this moment SQLite does not wait, so we do.
+    SQLite does not wait for another process that is doing the same, so we do.
     """
     end = time.monotonic() + WAL_SECONDS
     while True:
         with closing(engine.raw_connection()) as raw:
             try:
                 raw.cursor().execute("PRAGMA journal_mode=WAL").fetchall()
-                raw.invalidate()  # it has not opened the log that the next one will
+                raw.invalidate()  # this connection has not opened the log
                 return
             except sqlite3.OperationalError:
                 if time.monotonic() > end:
@@ -140,13 +140,13 @@ def _choose_write_ahead_log(engine: Engine) -> None:
 
 
 def _empty_write_ahead_log(engine: Engine) -> None:
-    """Move what is in the log into the file, as far as readers let us."""
+    """Move the log's pages into the database file, as far as readers allow it."""
     with closing(engine.raw_connection()) as raw:
         raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def schema_version(engine: Engine) -> str | None:
-    """Read which schema the database has, None for none of ours; changes nothing."""
+    """Return the schema's revision; None for a database without our tables. Changes nothing."""
     with engine.connect() as connection:
         return _read_version(connection)
 
@@ -159,16 +159,16 @@ def _read_version(connection: Connection) -> str | None:
 
 
 def _has_old_messages(connection: Connection) -> bool:
-    """Say whether there are messages that migrating will copy; another process may have done so."""
+    """Say whether the migration will copy messages. Read under the lock."""
     if _read_version(connection) not in {"0001", "0002"}:
         return False
     return connection.scalar(sa.text("SELECT 1 FROM messages LIMIT 1")) is not None
 
 
 def _require_space(connection: Connection) -> None:
-    """Raise StartupError where the disk is too full to migrate a SQLite file.
+    """Raise StartupError if the disk is too full to migrate a SQLite file.
 
-    The disk of a PostgreSQL server can't be seen from here, so a line in the log has to do.
+    For PostgreSQL it only logs the size: the server's disk can't be seen from here.
     """
     if connection.dialect.name == "postgresql":
         size = connection.scalar(sa.text("SELECT pg_total_relation_size('messages')")) or 0

@@ -1,8 +1,8 @@
-"""The three files of a SQLite database, and what to do when one is lost while it is open.
+"""Notice when one of SQLite's three files is removed or replaced while open, and save its commits.
 
-Besides the database there are `-wal`, which has the newest commits, and `-shm`, the index of it.
-SQLite never asks again whether the files that it has open still have their names. Where one was
-removed or replaced it goes on, and what it writes is lost at the latest when the process ends.
+Besides the database file there are `-wal`, with the newest commits, and `-shm`, its index. SQLite
+does not check that its open files still have their names. It goes on writing to a removed or
+replaced file, and those commits are lost when the process ends. Here such a file is called lost.
 """
 
 import os
@@ -16,28 +16,29 @@ from typing import Any
 from core.logs import describe, logger
 
 Identity = tuple[int, int] | None
-"""Device and inode of a file; None where there is none of its name."""
+"""Device and inode of a file; None where no file has the name."""
 
 PRAGMAS = (
-    # FULL: a commit is on disk before the reply that tells of it (https://sqlite.org/pragma.html).
+    # A commit must be on disk before the reply is sent (https://sqlite.org/pragma.html).
     "PRAGMA synchronous=FULL",
-    # Messages' SIDs come in no order, so each dirties a page of its own: twice SQLite's thousand
-    # lets more commits share the writing of it. More would keep a slow disk busy past a deadline.
+    # Pages between checkpoints; SQLite's default is 1000. SIDs are random, so each message changes
+    # an index page of its own, and more commits share its writing. With still more pages, a
+    # checkpoint on a slow disk would take longer than a request may.
     "PRAGMA wal_autocheckpoint=2000",
-    "PRAGMA secure_delete=ON",  # erased words do not stay in the file
+    "PRAGMA secure_delete=ON",  # erased words must not stay in the file
 )
-"""The first of them reads the file, and with that SQLite opens `-wal` and `-shm` too."""
+"""Run on every new connection. The first one makes SQLite open `-wal` and `-shm`."""
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that can be in a WeakSet."""
+    """A connection that a WeakSet can hold."""
 
 
 class SqliteFiles:
-    """Opens and closes the connections of one engine, all of them to the same three files.
+    """Opens and closes the connections of one engine, and makes sure that all have the same files.
 
-    SQLite removes `-wal` and `-shm` when the last connection of all processes closes. While one is
-    open they stay, so another file of that name means that somebody else has interfered.
+    SQLite removes `-wal` and `-shm` only when the last connection of all processes closes. If they
+    change while one is open, somebody else has removed or replaced them.
     """
 
     def __init__(self, main: Path) -> None:
@@ -47,12 +48,12 @@ class SqliteFiles:
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._opened: tuple[Identity, ...] = ()
-        """Which files the open connections have open."""
+        """The files of the open connections, in the order of `_files`; empty where none is open."""
         self._is_log_saved = False
         self._guard: sqlite3.Connection | None = None
 
     def find_lost(self) -> str | None:
-        """Name a file that was removed or replaced since the open connections opened it, if any."""
+        """Return the name of a lost file; None if there is none. Costs three calls of stat."""
         for file, opened in zip(self._files, self._opened, strict=False):
             if _identify(file) != opened:
                 return os.path.basename(file)
@@ -61,10 +62,10 @@ class SqliteFiles:
     def connect(
         self, _dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]
     ) -> sqlite3.Connection:
-        """Open a connection, for the event do_connect. Raises sqlite3.OperationalError.
+        """Open a connection, for SQLAlchemy's event do_connect. Raises sqlite3.OperationalError.
 
-        None is opened while others are still open to files that are lost: within a process SQLite
-        shares the index between them.
+        It refuses while other connections have lost files open: SQLite shares one index between
+        all connections of a process.
         """
         with self._lock:
             self._end_if_none_is_open()
@@ -87,7 +88,7 @@ class SqliteFiles:
             return connection
 
     def close(self, connection: _Connection, _record: Any) -> None:
-        """Close a connection, for the event close. What is in a lost file is saved if it can be."""
+        """Close a connection, for SQLAlchemy's event close. Save a lost file's commits first."""
         with self._lock:
             if self.find_lost() is not None:
                 self._let_go(connection)
@@ -103,14 +104,14 @@ class SqliteFiles:
                 self._guard = None
 
     def _require_whole_log(self, connection: sqlite3.Connection) -> None:
-        """Raise OperationalError where `-wal` is new and lacks commits that `-shm` tells of.
+        """Raise OperationalError if `-wal` is new and lacks commits that are in the index.
 
-        Another process has the lost one open. What is written behind missing commits is lost too.
+        Then another process has a lost `-wal` open, and what we wrote would be lost with it.
         """
         if not self._is_log_empty():
             return
         try:
-            # Nothing to do, or SQLite looks for the commits in the file where they are not.
+            # With nothing to move this succeeds. Otherwise SQLite misses the commits in the file.
             is_busy, frames, _ = connection.execute(EMPTY_LOG).fetchone()
             is_whole = not (is_busy and frames > 0 and self._is_log_empty())
         except sqlite3.OperationalError as error:
@@ -127,31 +128,31 @@ class SqliteFiles:
             return True
 
     def _let_go(self, connection: sqlite3.Connection) -> None:
-        """Save what is in a lost `-wal`, and keep SQLite from removing a new one."""
+        """Save the commits of a lost `-wal`, and keep SQLite from removing a new one."""
         main, log, index = map(_identify, self._files)
         if main != self._opened[0]:
-            return  # SQLite leaves alone what belongs to a file that has moved
+            return  # SQLite does not touch the other files of a database that has moved
         is_first = self._is_log_empty() and index in (None, self._opened[2])
         if log != self._opened[1] and is_first and not self._is_log_saved:
             self._save_lost_log(connection)
         if self._guard is None:
-            # The last connection to close would write what its own index tells of into the
-            # database, and remove the `-wal` of those who have opened another index since. One
-            # that may only read can do neither, and while it is open none is the last.
+            # The last connection to close moves the commits in its index into the database and
+            # removes `-wal`, which processes with a newer index still use. While a read-only
+            # connection is open, no other one is the last, and it can do neither itself.
             with suppress(sqlite3.Error):
                 uri = f"{self.main.as_uri()}?mode=ro"
                 self._guard = sqlite3.connect(uri, uri=True, check_same_thread=False)
                 self._guard.execute("SELECT 1 FROM sqlite_master").fetchone()
 
     def _save_lost_log(self, connection: sqlite3.Connection) -> None:
-        """Write what is in a lost `-wal` into the database, and empty it.
+        """Move the commits of a lost `-wal` into the database, and truncate it.
 
-        Other processes may have it open still: of an empty one they can write nothing back later.
+        Other processes may still have it open; from an empty one they can't move old pages later.
         """
         try:
             is_busy, _, _ = connection.execute(EMPTY_LOG).fetchone()
             self._is_log_saved = not is_busy
-            outcome = "others read them" if is_busy else ""
+            outcome = "other connections read them" if is_busy else ""
         except sqlite3.Error as error:
             outcome = describe(error)
         if self._is_log_saved:
@@ -161,7 +162,7 @@ class SqliteFiles:
 
 
 EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
-"""Writes all commits into the database, then makes `-wal` an empty file."""
+"""Moves all commits into the database, then truncates `-wal`."""
 
 
 def _identify(file: str) -> Identity:

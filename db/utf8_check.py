@@ -1,8 +1,8 @@
-"""Find text in SQLite that is not UTF-8: SQLite keeps any bytes as text, Python can't read them.
+"""Find text in SQLite that is not UTF-8: SQLite stores any bytes as text, Python can't read them.
 
-This program writes UTF-8 alone, so another one must have written such a row. Most come with a table
-that is adopted, so the migrations read everything and refuse. An ordinary start does not look: it
-would take seconds for a million rows, and a row that comes later concerns its own contact alone.
+Only another program can have written such a row. Most come with a table that is adopted, so the
+migrations read all rows and refuse. An ordinary start does not look: it would take seconds for a
+million rows, and a row that comes later affects only its own contact.
 """
 
 import re
@@ -17,12 +17,12 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def problems(connection: Connection) -> Iterator[str]:
-    """Yield where such text is: table, rowid and column, never the text. Reads every row."""
+    """Yield the table, rowid and column of each such text, never the text. Reads all rows."""
     raw: Any = connection.connection.driver_connection
     factory, raw.text_factory = raw.text_factory, _decode
     try:
-        there = {name for (name,) in raw.execute("SELECT name FROM sqlite_master")}
-        for table in (table for table in TABLES if table in there):
+        existing = {name for (name,) in raw.execute("SELECT name FROM sqlite_master")}
+        for table in (table for table in TABLES if table in existing):
             rows = raw.execute(f"SELECT rowid AS the_rowid, * FROM {table}")  # noqa: S608
             columns = [column for column, *_ in rows.description]
             for row in rows:

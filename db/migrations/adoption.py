@@ -1,4 +1,4 @@
-"""What may be adopted of an earlier program's table `reviews`, and what its owner must change."""
+"""Check an earlier program's table `reviews` before its rows are adopted."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
 MAX_NAMED = 5
-"""How many values a message names."""
+"""How many values an error message names."""
 
 TEXTS = ("contact_number", "user_name", "product_name", "product_review", "status")
 
@@ -19,7 +19,7 @@ _OF_THE_PROGRAM = re.compile(
     r'CREATE INDEX (?:IF NOT EXISTS )?"?ix_reviews_(\w+)"? ON (?:\S+\.)?"?reviews"?'
     r'(?: USING btree)? ?\("?\1"?\)'
 )
-"""An index that the earlier program itself made. It goes with its table."""
+"""An index of the earlier program itself. It is dropped with the table."""
 
 _SQLITE_OBJECTS = """
     SELECT type, name, sql FROM sqlite_master WHERE type = 'index' AND lower(tbl_name) = 'reviews'
@@ -52,7 +52,7 @@ _POSTGRESQL_OBJECTS = """
 
 
 def require_nothing_else(connection: Connection) -> None:
-    """Raise CommandError where the owner has made something on the table that would be lost."""
+    """Raise CommandError if the owner made something on the table that would be lost."""
     is_sqlite = connection.dialect.name == "sqlite"
     objects = connection.exec_driver_sql(_SQLITE_OBJECTS if is_sqlite else _POSTGRESQL_OBJECTS)
     found = [
@@ -63,28 +63,29 @@ def require_nothing_else(connection: Connection) -> None:
     ]
     if found:
         raise CommandError(
-            "The database has a table reviews of an earlier program, and on it what we would lose:"
-            f" {', '.join(sorted(found))}. Keep its definition, drop it, then start again: the"
-            " table gets more columns, and it can be made again afterwards. Nothing was changed."
+            "The database has a table reviews of an earlier program, with objects that would be"
+            f" lost: {', '.join(sorted(found))}. Save their definitions, drop them, then start"
+            " again. You can make them again afterwards; the table gets more columns. Nothing was"
+            " changed."
         )
 
 
 class OddValues:
-    """Values of the earlier program's rows that can't be read: their places and kinds."""
+    """Collects values of the earlier program's rows that can't be read, by place and kind."""
 
     def __init__(self) -> None:
         self._count = 0
         self._named: list[str] = []
 
     def find(self, row: RowMapping) -> bool:
-        """Say whether a row has any."""
+        """Say whether a row has such values, and remember them."""
         found = [*_odd_values(row)]
         self._count += len(found)
         self._named = (self._named + found)[:MAX_NAMED]
         return bool(found)
 
     def refuse(self) -> None:
-        """Raise CommandError where some were found."""
+        """Raise CommandError if any were found."""
         if self._count:
             more = self._count - len(self._named)
             raise CommandError(
@@ -115,7 +116,10 @@ def _kind_of(value: Any) -> str:
 
 
 def as_utc(time: datetime | date | str | None) -> datetime | None:
-    """Read a time; one without a zone is UTC. Raises TypeError, ValueError or OverflowError."""
+    """Return a time in UTC; one without a zone is UTC.
+
+    Raises TypeError, ValueError or OverflowError.
+    """
     if time is None:
         return None
     if isinstance(time, date) and not isinstance(time, datetime):
@@ -128,7 +132,7 @@ def as_utc(time: datetime | date | str | None) -> datetime | None:
 
 
 def read_rows(connection: Connection) -> sa.CursorResult[Any]:
-    """Read the rows by id. PostgreSQL's times come as text: it has more of them than Python."""
+    """Read the rows by id. PostgreSQL's times are read as text: Python has no dates BC."""
     time = "created_at" if connection.dialect.name == "sqlite" else "CAST(created_at AS TEXT)"
     columns = ", ".join(("id", *TEXTS, f"{time} AS created_at"))
     return connection.execute(sa.text(f"SELECT {columns} FROM adopted_reviews ORDER BY id"))  # noqa: S608

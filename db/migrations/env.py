@@ -1,4 +1,4 @@
-"""Run Alembic on the connection that schema.py hands over, already inside its transaction."""
+"""Run Alembic on the connection of db.schema, inside its transaction."""
 
 from alembic import context
 from sqlalchemy.engine import Connection
@@ -17,6 +17,6 @@ def run(connection: Connection) -> None:
 handed_over = context.config.attributes.get("connection")
 if handed_over is not None:
     run(handed_over)
-else:  # the alembic command itself, for whoever writes the next migration
+else:  # the alembic command, for writing the next migration
     with open_database(Settings.load().database_url).engine.begin() as own:
         run(own)

@@ -1,4 +1,4 @@
-"""What migrations need of version 1's code, copied: a change of ours must not change the past."""
+"""Copies of version 1's code for the migrations, so that later changes don't change them."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in, an aware time in UTC out, also on SQLite, which keeps no zone."""
+    """A column that takes an aware time and returns it in UTC. SQLite stores it without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -34,30 +34,30 @@ BigInt = sa.BigInteger().with_variant(Integer, "sqlite")
 
 
 def contact_of(address: str) -> str:
-    """Cut an address of Twilio's, `whatsapp:+15551234567`, down to the contact."""
+    """Return the contact of a Twilio address, `whatsapp:+15551234567`."""
     number = address[9:] if address[:9].lower() == "whatsapp:" else address
     contact = clean(number)
-    # A plus sign that curl's -d left unencoded arrives as a space.
+    # curl -d does not encode a plus sign, so it arrives as a space.
     return f"+{contact}" if re.match(" [0-9]", number) else contact
 
 
-# What XML 1.0 forbids, NUL, which PostgreSQL refuses as well, and lone surrogates.
+# What XML 1.0 forbids: controls, NUL (PostgreSQL refuses it, too) and lone surrogates.
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def clean(text: str) -> str:
-    """Drop what XML 1.0 or PostgreSQL refuse, make every line end LF, trim both ends."""
+    """Remove what XML 1.0 or PostgreSQL refuse, make all line ends LF, and trim both ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _ILLEGAL.sub("", text).strip()
 
 
 def search_text(*parts: str) -> str:
-    """Fold what can be searched into one text; the parts stay apart, as no message has U+001F."""
+    """Return the text that a search looks in: the parts, folded, with U+001F between them."""
     return fold("\x1f".join(parts))
 
 
 def fold(text: str) -> str:
-    """Make texts equal that differ in case only, or in how they were typed, in any script."""
+    """Return a form in which texts are equal that differ only in case or in how they were typed."""
     if text.isascii():
         return text.lower()
     text = _decompose(_break_runs(text))
@@ -70,7 +70,7 @@ _MOST_MARKS = 30
 
 
 def _break_runs(text: str) -> str:
-    """Decompose and put a joiner into long runs of marks: sorting a run takes quadratic time."""
+    """Decompose, and insert a joiner into long runs of marks: sorting a run is quadratic."""
     broken, marks = [], 0
     for part in "".join(map(_decompose, text)):
         marks = marks + 1 if unicodedata.combining(part) else 0

@@ -1,4 +1,4 @@
-"""The rules of version 1, copied: they tell what a message did before the log kept facts."""
+"""Copies of version 1's rules: what a message did before the log kept facts."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _MOST_CHARACTERS = {ASK_NAME: 150, ASK_REVIEW: 150, FINISH: 8_000}
 """Code points that an answer may have, by the state in which it arrives."""
 
 _ANSWERS_OF = {ASK_NAME: (), ASK_REVIEW: ("product",), FINISH: ("product", "name")}
-"""Which answers a conversation has in a state."""
+"""The answers that a conversation has in each state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ UNKNOWN = Facts("migrated", START, {})
 
 
 def take_turn(before: Facts | None, text: str, *, is_finished: bool) -> Facts:
-    """Say what a message did. `before` is None for the first message of a conversation.
+    """Return what a message did. `before` is None for the first message of a conversation.
 
-    `is_finished` is what version 1 stored: it decides whether the message finished a review.
+    `is_finished` is what version 1 stored; it alone says that the message finished a review.
     """
     if before is None:
         return _finish({}, text) if is_finished else OPENED
-    if before.state == START:  # nothing follows the end of a conversation
+    if before.state == START:  # the conversation was over
         return UNKNOWN
     if is_finished:
         return _finish(before.answers, text)
@@ -54,9 +54,9 @@ def _finish(answers: Mapping[str, str], text: str) -> Facts:
 
 
 def stand_at(facts: Facts, state: str, product: str, name: str) -> Facts:
-    """Correct the facts of a contact's last message by what the table conversations says.
+    """Correct the facts of a contact's last message by its row in the table conversations.
 
-    A state that version 1 did not have changes nothing.
+    A state that version 1 did not have is ignored.
     """
     if state not in _ANSWERS_OF:
         return facts
@@ -81,18 +81,18 @@ class OldMessage(NamedTuple):
     received_at: str
     erased_at: str | None
     is_whole: bool
-    """Say whether all messages of the conversation are there, with their words."""
+    """Whether all messages of the conversation are there, with their words."""
     turns_before: int
-    """The contact's messages in conversations that were opened before."""
+    """How many messages the contact has in earlier conversations."""
     last_turn: int
     state: str | None
-    """Where the contact stands by the table conversations, if that names this message."""
+    """The contact's state in the table conversations, if its row names this message."""
     product_name: str | None
     user_name: str | None
 
 
 class Replay:
-    """Replays conversations, message by message, in order of conversation and position."""
+    """Replays messages, which must come in order of conversation and position."""
 
     def __init__(self) -> None:
         self._conversation_id: str | None = None
@@ -100,10 +100,10 @@ class Replay:
         self._counts: dict[str, int] = {}
 
     def take(self, old: OldMessage) -> tuple[int, Facts]:
-        """Return the turn of the contact that this message is, and its facts."""
+        """Return a message's turn and its facts."""
         if old.conversation_id != self._conversation_id:
             self._conversation_id, self._before, self._counts = old.conversation_id, None, {}
-        # By contact, though a conversation has one: turns must not collide in a damaged log.
+        # By contact, because a conversation of a damaged log may have two of them.
         count = self._counts[old.contact_number] = self._counts.get(old.contact_number, 0) + 1
         turn = old.turns_before + count
         facts = self._before = _find_facts(old, self._before, is_last=turn == old.last_turn)
@@ -111,7 +111,7 @@ class Replay:
 
 
 def _find_facts(old: OldMessage, before: Facts | None, *, is_last: bool) -> Facts:
-    """Say what a message did. `is_last` marks the contact's last one."""
+    """Return what a message did. `is_last` marks the contact's last one."""
     if old.erased_at is not None:
         return ERASED
     facts = UNKNOWN
@@ -122,13 +122,13 @@ def _find_facts(old: OldMessage, before: Facts | None, *, is_last: bool) -> Fact
     return facts
 
 
-# Braille blank and the Hangul fillers: letters by category, empty to the eye.
+# Braille blank and the Hangul fillers: Unicode counts them as letters, and they are invisible.
 _EMPTY_LETTERS = frozenset("\u2800\u3164\u115f\u1160\uffa0")
 _EMPTY_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 
 
 def is_blank(text: str) -> bool:
-    """Say whether nothing in `text` can be seen: separators, controls, format marks, fillers."""
+    """Say whether `text` has no visible character: only spaces, controls, format marks, fillers."""
     return all(
         character in _EMPTY_LETTERS or unicodedata.category(character) in _EMPTY_CATEGORIES
         for character in text

@@ -200,7 +200,9 @@ def test_of_many_odd_values_some_are_named_and_the_rest_counted(tmp_path: Path) 
 def test_what_the_owner_made_on_the_table_is_named_and_kept(
     new_url: str, statement: str, named: str
 ) -> None:
-    assert f"what we would lose: {named}. Keep its definition" in refused(new_url, statement)
+    assert f"objects that would be lost: {named}. Save their definitions" in refused(
+        new_url, statement
+    )
 
 
 def test_a_trigger_of_the_owner_is_named_and_kept(new_url: str) -> None:
@@ -211,7 +213,7 @@ def test_a_trigger_of_the_owner_is_named_and_kept(new_url: str) -> None:
             "CREATE TRIGGER tell BEFORE UPDATE ON reviews FOR EACH ROW"
             " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
         )
-    assert "what we would lose: trigger tell. " in refused(new_url, statement)
+    assert "objects that would be lost: trigger tell. " in refused(new_url, statement)
 
 
 def test_what_the_owner_made_on_other_tables_is_no_matter(new_url: str) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of the database under our feet: removed, full, not ours, not a database."""
+"""A database that is removed, full, read-only, not ours or not a database."""
 
 import subprocess
 import sys
@@ -22,18 +22,18 @@ def test_a_file_that_is_removed_while_serving_is_an_outage_until_it_is_back(
     insert(database)
     assert database.file is not None
     for name in ("test.db", "test.db-wal", "test.db-shm"):
-        tmp_path.joinpath(name).rename(tmp_path / f"away-{name}")
+        tmp_path.joinpath(name).rename(tmp_path / f"moved-{name}")
     for _ in range(2):
         with pytest.raises(TRANSIENT_ERRORS):
             insert(database)
     assert not database.file.exists()
     for name in ("test.db", "test.db-wal", "test.db-shm"):
-        tmp_path.joinpath(f"away-{name}").rename(tmp_path / name)
+        tmp_path.joinpath(f"moved-{name}").rename(tmp_path / name)
     assert insert(database) == 2
     database.close()
 
 
-def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
+def test_a_file_removed_during_a_transaction_fails_the_transaction(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     database = open_database(sqlite_url)
@@ -41,7 +41,7 @@ def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
     def write_to_the_removed_file() -> None:
         with database.write() as connection:
             connection.execute(sa.insert(Review).values(review()))
-            tmp_path.joinpath("test.db").rename(tmp_path / "away.db")
+            tmp_path.joinpath("test.db").rename(tmp_path / "moved.db")
 
     with pytest.raises(DatabaseUnavailable, match=r"test\.db was removed or replaced"):
         write_to_the_removed_file()
@@ -96,8 +96,8 @@ def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(latin_u
     database.close()
 
 
-def test_opening_it_twice_in_one_process_takes_no_lock_from_the_first(sqlite_url: str) -> None:
-    """Closing any handle of the file would drop SQLite's locks, and another process its log."""
+def test_opening_a_file_twice_in_one_process_keeps_the_first_ones_locks(sqlite_url: str) -> None:
+    """Closing any handle of the file would drop SQLite's locks, so others could remove its log."""
     first, second = open_database(sqlite_url), open_database(sqlite_url)
     insert(first)
     second.migrate()
@@ -109,7 +109,7 @@ def test_opening_it_twice_in_one_process_takes_no_lock_from_the_first(sqlite_url
     second.close()
 
 
-def test_options_of_ones_own_are_kept(postgres_url: str) -> None:
+def test_options_of_the_url_are_kept(postgres_url: str) -> None:
     database = open_database(f"{postgres_url}?options=-csearch_path%3Dpg_catalog,public")
     with database.read() as connection:
         assert connection.exec_driver_sql("SHOW search_path").scalar() == "pg_catalog,public"
@@ -124,7 +124,7 @@ def count_reviews(database: Database) -> int:
 
 def count_by_another_process(url: str) -> int:
     code = (
-        "import sys; from database import open_database\n"
+        "import sys; from db.engine import open_database\n"
         "with open_database(sys.argv[1]).read() as connection:\n"
         "    print(connection.exec_driver_sql('SELECT count(*) FROM reviews').scalar())"
     )

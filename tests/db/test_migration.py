@@ -97,7 +97,7 @@ def test_of_erased_words_nothing_is_told(old: Version1) -> None:
     assert [facts(log[sid]) for sid in ("B", "B-3")] == [UNKNOWN, UNKNOWN]
 
 
-def test_a_forgotten_contact_keeps_its_turns_and_loses_its_tombstone(old: Version1) -> None:
+def test_an_erased_contact_keeps_its_turns_and_loses_its_tombstone(old: Version1) -> None:
     name = "forgotten-" + "0" * 64
     for sid, position in (("A", 1), ("A-2", 2), ("end-0123", 3)):
         columns = {"conversation_id": "A", "position": position, "body": "", "erased_at": at(5)}

@@ -1,4 +1,4 @@
-"""What goes on beside a migration: older workers, other processes, kills, a disk without room."""
+"""Migrations beside older workers and other processes, killed, or on a full disk."""
 
 import shutil
 import signal
@@ -32,7 +32,7 @@ __all__ = ["new_url"]
 
 @pytest.fixture
 def old(new_url: str) -> Iterator[Version1]:
-    """A database of version 1, of both kinds in turn."""
+    """A database of version 1: SQLite, then PostgreSQL."""
     made = Version1(new_url)
     yield made
     made.database.close()
@@ -119,7 +119,7 @@ def test_a_migration_that_is_killed_in_the_middle_begins_anew(old: Version1) -> 
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
-def test_a_disk_without_room_is_refused_before_anything_is_written(
+def test_a_full_disk_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
 ) -> None:
     old = Version1(f"sqlite:///{tmp_path / 'old.db'}", revision)
@@ -136,7 +136,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     old.database.close()
 
 
-def test_an_empty_database_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_database_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Version1(f"sqlite:///{tmp_path / 'old.db'}")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     assert old.migrated() == {}
@@ -146,7 +146,7 @@ def test_an_empty_database_needs_no_room(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_version_1_recorded_is_right_for_check_data_and_for_todays_rules(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its last commit recorded it: unfinished at each question, erased, forgotten twice."""
+    """Recorded by version 1: unfinished at each question, erased, erased twice as a contact."""
     recorded = Path(__file__).with_name("version_1.sql")
     with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
         connection.executescript(recorded.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The door to the tables: migrating, adopting, times, and what SQLite and PostgreSQL are told."""
+"""Migrations, transactions, stored times, and the settings of SQLite and PostgreSQL."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from tests.support.servers import ROOT
 
 
 def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start a Python of its own among our files."""
+    """Start Python code as a process in the program's folder."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -39,7 +39,7 @@ def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database with nothing in it, of both kinds in turn."""
+    """An empty database: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'new.db'}"
         return
@@ -72,7 +72,7 @@ def insert(database: Database, **changes: Any) -> int:
 
 
 def run_at_once(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
-    """Let processes go once all have said that they are ready; return what each printed then."""
+    """Start processes together, once all are ready; return what each one printed."""
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -85,7 +85,7 @@ def run_at_once(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]
 
 MIGRATE = """
 import sys
-from database import (open_database)
+from db.engine import (open_database)
 database = open_database(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -97,7 +97,9 @@ print("alembic" in sys.modules)
 
 
 def test_four_processes_that_start_at_once_migrate_once(new_url: str, tmp_path: Path) -> None:
-    warm_up = "import sys; from database import open_database; open_database(sys.argv[2]).migrate()"
+    warm_up = (
+        "import sys; from db.engine import open_database; open_database(sys.argv[2]).migrate()"
+    )
     processes = [  # each has migrated another database before, so that here they really meet
         python(f"{warm_up}\n{MIGRATE}", new_url, f"sqlite:///{tmp_path}/{number}.db")
         for number in range(4)
@@ -152,7 +154,7 @@ def test_a_time_comes_back_in_utc_whatever_zone_it_had(database: Database) -> No
 
 
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:
-    with pytest.raises(sa.exc.StatementError, match="without a zone"):
+    with pytest.raises(sa.exc.StatementError, match="a time needs a zone"):
         insert(database, created_at=datetime(2026, 3, 1))  # noqa: DTZ001 - the fault itself
 
 
@@ -188,7 +190,7 @@ def test_sqlite_forces_every_commit_to_disk(sqlite_url: str) -> None:
     database.close()
 
 
-def test_postgres_waits_for_nothing_for_ever(postgres_url: str) -> None:
+def test_postgres_limits_every_wait(postgres_url: str) -> None:
     database = open_database(postgres_url)
     with database.read() as connection:
         for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
@@ -198,7 +200,7 @@ def test_postgres_waits_for_nothing_for_ever(postgres_url: str) -> None:
     database.close()
 
 
-def test_a_read_keeps_nothing_and_a_failed_write_neither(database: Database) -> None:
+def test_neither_a_read_nor_a_failed_write_changes_anything(database: Database) -> None:
     with database.read() as connection:
         connection.execute(sa.insert(Review).values(review()))
     row = review()
@@ -209,7 +211,7 @@ def test_a_read_keeps_nothing_and_a_failed_write_neither(database: Database) -> 
 
 WRITE = """
 import sys
-from database import (open_database)
+from db.engine import (open_database)
 from tests.db.test_schema import write_often
 database = open_database(sys.argv[1])
 database.migrate()

@@ -1,4 +1,4 @@
-"""SQLite's `-wal` and `-shm` are removed while in use: nothing that was recorded is lost."""
+"""SQLite's `-wal` and `-shm` may be removed while in use: no commit is lost."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -22,7 +22,8 @@ SIDE_FILES = ["test.db-wal", "test.db-shm"]
 
 OBEY = """
 import sys
-from database import TRANSIENT_ERRORS, open_database
+from db.engine import open_database
+from db.errors import TRANSIENT_ERRORS
 from tests.db.test_schema import insert
 database = open_database(sys.argv[1])
 print("ready", flush=True)
@@ -78,7 +79,7 @@ def another(sqlite_url: str) -> Iterator[Process]:
 
 
 def ids(sqlite_url: str) -> list[int]:
-    """Read the ids of the reviews as the next start does; the file must be sound."""
+    """Read the ids of the reviews as the next start does; the file must be undamaged."""
     database = open_database(sqlite_url)
     assert [*problems(database)] == []
     with database.read() as connection:
@@ -93,7 +94,7 @@ def remove(folder: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize("names", [["test.db-wal"], ["test.db-shm"], SIDE_FILES])
-def test_what_was_recorded_outlives_a_removed_file_and_a_kill(
+def test_commits_survive_a_removed_file_and_a_kill(
     another: Process, sqlite_url: str, tmp_path: Path, names: list[str]
 ) -> None:
     assert another.insert() == "1"
@@ -104,7 +105,7 @@ def test_what_was_recorded_outlives_a_removed_file_and_a_kill(
 
 
 @pytest.mark.parametrize("name", SIDE_FILES)
-def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
+def test_a_file_removed_during_a_transaction_loses_no_commit(
     database: Database, sqlite_url: str, tmp_path: Path, name: str
 ) -> None:
     assert insert(database) == 1
@@ -122,23 +123,23 @@ def test_a_file_that_is_removed_amid_a_transaction_takes_nothing_with_it(
 
 
 @pytest.mark.parametrize("name", SIDE_FILES)
-def test_a_file_that_is_replaced_is_an_outage_or_loses_nothing(
+def test_a_replaced_file_is_an_outage_or_loses_nothing(
     database: Database, sqlite_url: str, tmp_path: Path, name: str
 ) -> None:
     assert insert(database) == 1
     content = tmp_path.joinpath(name).read_bytes()
     remove(tmp_path, name)
     tmp_path.joinpath(name).write_bytes(content)
-    told = [1]
+    inserted = [1]
     for _ in range(3):
         with suppress(*TRANSIENT_ERRORS):
-            told.append(insert(database))
+            inserted.append(insert(database))
     database.close()
-    assert ids(sqlite_url) == told
-    assert len(told) > 1
+    assert ids(sqlite_url) == inserted
+    assert len(inserted) > 1
 
 
-def test_a_process_that_starts_after_the_index_was_removed_takes_nothing_away(
+def test_a_process_that_starts_after_the_index_was_removed_loses_no_commit(
     database: Database, another: Process, sqlite_url: str, tmp_path: Path
 ) -> None:
     assert insert(database) == 1
@@ -152,7 +153,7 @@ def test_a_process_that_starts_after_the_index_was_removed_takes_nothing_away(
     assert ids(sqlite_url) == [1, 2, 3, 4, 5]
 
 
-def test_an_idle_process_that_closes_last_removes_no_log_of_others(
+def test_an_idle_process_that_closes_last_removes_no_other_log(
     database: Database, another: Process, sqlite_url: str, tmp_path: Path
 ) -> None:
     assert insert(database) == 1
@@ -163,7 +164,7 @@ def test_an_idle_process_that_closes_last_removes_no_log_of_others(
     assert ids(sqlite_url) == [1, 2]
 
 
-def test_an_idle_process_with_a_lost_log_open_writes_nothing_of_it_back(
+def test_an_idle_process_with_a_lost_log_overwrites_nothing(
     database: Database, another: Process, sqlite_url: str, tmp_path: Path
 ) -> None:
     assert insert(database) == 1
@@ -188,7 +189,7 @@ def test_a_process_that_starts_without_the_lost_log_waits_until_it_is_saved(
     assert ids(sqlite_url) == [1, 2, 3]
 
 
-def test_all_connections_of_a_process_end_before_another_is_opened(
+def test_all_connections_to_a_lost_file_close_before_another_opens(
     database: Database, sqlite_url: str, tmp_path: Path
 ) -> None:
     assert insert(database) == 1
@@ -199,12 +200,12 @@ def test_all_connections_of_a_process_end_before_another_is_opened(
         for _ in range(4):
             with pytest.raises(TRANSIENT_ERRORS):
                 insert(database)
-    told = [1]
-    while len(told) < 3:
+    inserted = [1]
+    while len(inserted) < 3:
         with suppress(*TRANSIENT_ERRORS):
-            told.append(insert(database))
+            inserted.append(insert(database))
     database.close()
-    assert ids(sqlite_url) == told
+    assert ids(sqlite_url) == inserted
 
 
 def test_an_idle_process_saves_a_lost_log_by_itself(
