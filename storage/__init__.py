@@ -1,1 +1,1 @@
-"""Contacts' locks, the SQL of a batch, and a cache of where contacts stand."""
+"""All SQL on the message log: where contacts stand, their locks, and a cache."""

@@ -1,8 +1,7 @@
-"""What a batch of messages reads and writes: the hot path's SQL, sent as text.
+"""Read and write a batch of messages in one statement each: on PostgreSQL each is a round trip.
 
-One statement reads everything that the batch's turns depend on, and one writes what they led to
-(SQLite takes one for each table): on PostgreSQL every statement is a round trip. The read has an
-arm for each kind of fact, so that a further input of a turn needs no further trip.
+SQLite writes with one statement for each table. The SQL is text, because this is the hot path. The
+read is a UNION ALL with one SELECT for each kind of fact, so more facts need no further round trip.
 """
 
 import json
@@ -16,15 +15,15 @@ from sqlalchemy.engine import Connection, Row
 from conversation.model import LogEnd, Outcome
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
-"""Made once: json.dumps would make one for each value."""
+"""json.dumps would make a new encoder for each value."""
 
 Value = str | int | datetime | Mapping[str, Any] | Sequence[Any] | None
-"""What a column takes; mappings and sequences are kept as JSON."""
+"""The value of a column; mappings and sequences are stored as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedReply:
-    """What was answered to a message that is in the log."""
+    """A message that is in the log, and our reply to it."""
 
     contact: str
     text: str
@@ -36,13 +35,13 @@ class LoggedReply:
 
 @dataclass(frozen=True, slots=True)
 class BatchFacts:
-    """What the log knows: replies by SID, ends by contact. What it does not know is left out."""
+    """Replies by SID and log ends by contact. What the log does not have is left out."""
 
     replies: dict[str, LoggedReply]
     ends: dict[str, LogEnd]
 
 
-# The answers of an end that is cached are not read: the cache has them.
+# `answers` is NULL where the cached end is the log's.
 _READ = """
 SELECT 'reply' AS kind, message_sid, contact_number, conversation_id, outcome, erased_at, body,
     reply, NULL AS turn, NULL AS position, NULL AS state, NULL AS answers, NULL AS received_at
@@ -75,10 +74,10 @@ def read(
     contacts: Collection[str] = (),
     cached: Mapping[str, LogEnd] | None = None,
 ) -> BatchFacts:
-    """Read what was answered to messages, and where locked contacts stand.
+    """Read the replies to messages, and where contacts stand. The contacts should be locked.
 
-    An end in `cached` counts only where the log ends at that very message, unerased: a log that was
-    put back to an earlier day may have the same SID at the same turn, after other words.
+    `cached` saves reading the answers of contacts whose log ends at that very message, unerased.
+    The time is compared, too: a log restored from a backup may have the same SID at the same turn.
     """
     cached = cached or {}
     is_sqlite = connection.dialect.name == "sqlite"
@@ -124,28 +123,28 @@ def _read_end(row: Row[Any], cached: Mapping[str, LogEnd]) -> LogEnd:
 
 
 def _as_key(time: datetime, is_sqlite: bool) -> str | int:
-    """Write a time as the read compares it: SQLite's text, or microseconds since 1970."""
+    """Write a time as the SQL of `read` does: SQLite's text, or microseconds since 1970."""
     if is_sqlite:
         return _as_text(time)
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _as_text(time: datetime) -> str:
-    """Write a time as SQLAlchemy does for SQLite: in UTC, without a zone."""
+    """Write a time as models.UtcDateTime does for SQLite: in UTC, without a zone."""
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _as_utc(time: str | datetime) -> datetime:
-    """Read a time; SQLite has it as text, in UTC and without a zone."""
+    """Read a time: PostgreSQL's, or SQLite's text, which is in UTC without a zone."""
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def write(connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Value]]]) -> None:
-    """Insert rows by table; all rows of a table have the same columns.
+    """Insert rows, given by table; all rows of a table have the same columns in the same order.
 
-    Raises IntegrityError where a key is taken.
+    Raises IntegrityError if a key is taken.
     """
     inserts = {table: some for table, some in rows.items() if some}
     if connection.dialect.name == "sqlite":
@@ -160,7 +159,7 @@ def write(connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Value
 
 
 def _insert(table: str, rows: Sequence[Mapping[str, Value]], mark: str) -> str:
-    """Write an INSERT with a mark for every value of the rows."""
+    """Write an INSERT with the placeholder `mark` for each value of the rows."""
     marks = f"({', '.join([mark] * len(rows[0]))})"
     values = ", ".join([marks] * len(rows))
     return f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {values}"  # noqa: S608 - our names

@@ -1,7 +1,7 @@
-"""CONVERSATION_STORE: a cache of where each contact stands, at the end of the contact's log.
+"""CONVERSATION_STORE: cache where each contact stands, which is the end of the contact's log.
 
-The log decides: a cached end counts only where the log ends at that message (storage.batch). No
-cache keeps words for longer than a minute, so that what is erased is gone from here, too.
+The log decides: a cached end counts only if the log ends at that message (storage.batch.read). No
+cache keeps words for longer than a minute, so an erasure reaches it within that time.
 """
 
 import json
@@ -22,41 +22,41 @@ class EndCache(Protocol):
     """The last committed ends of contacts."""
 
     def get(self, contacts: Collection[str], /) -> dict[str, LogEnd]:
-        """Return the ends that are known of contacts. Never raises."""
+        """Return the cached ends of contacts; those without one are left out. Never raises."""
 
     def put(self, ends: Mapping[str, LogEnd], /) -> None:
-        """Keep the ends of contacts, after their COMMIT. Never raises."""
+        """Cache the ends of contacts. Call it after their COMMIT. Never raises."""
 
     def drop_expired(self) -> None:
-        """Drop what was kept for long enough. Called every MessageQueue.REMEMBERED_SECONDS."""
+        """Drop expired ends. The message writer calls it at least twice a minute."""
 
     def close(self) -> None:
         """Close connections."""
 
 
 class NoCache:
-    """The database store: every end is read from the log."""
+    """CONVERSATION_STORE=database: every end is read from the log."""
 
     def get(self, _contacts: Collection[str]) -> dict[str, LogEnd]:
         return {}
 
     def put(self, _ends: Mapping[str, LogEnd]) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def drop_expired(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class MemoryCache:
-    """Ends in a dict of this process. Only one thread at a time may use it."""
+    """CONVERSATION_STORE=memory: ends in a dict of this process. It is not thread-safe."""
 
-    MAX_CONTACTS = 10_000
     KEPT_SECONDS = 30.0
 
-    def __init__(self) -> None:
+    def __init__(self, max_contacts: int = 10_000) -> None:
+        self._max_contacts = max_contacts
         self._ends: OrderedDict[str, tuple[LogEnd, float]] = OrderedDict()
 
     def get(self, contacts: Collection[str]) -> dict[str, LogEnd]:
@@ -68,7 +68,7 @@ class MemoryCache:
         for contact, end in ends.items():
             self._ends[contact] = (end, now)
             self._ends.move_to_end(contact)
-        while len(self._ends) > self.MAX_CONTACTS:
+        while len(self._ends) > self._max_contacts:
             self._ends.popitem(last=False)
         self.drop_expired()
 
@@ -85,32 +85,35 @@ class MemoryCache:
 
 
 class RedisCache:
-    """Ends in Redis, for all workers. After a failure it is left alone for a while."""
+    """CONVERSATION_STORE=redis: ends in Redis, for all workers.
+
+    `answer_seconds` limits connecting and each answer; there is no second try, as the log is
+    quicker. After a failure Redis is not asked for `pause_seconds`, so that not every batch waits.
+    """
 
     PREFIX = "reviews:end:"
     KEPT_MILLISECONDS = 30_000
-    ANSWER_SECONDS = 0.2
-    """How long Redis may take to answer; the log is quicker than a second try."""
-    LEFT_ALONE_SECONDS = 2.0
-    """After a failure; asking at every batch would cost each its time-out."""
-    SAID_AGAIN_SECONDS = 60.0
-    """Between two lines of the log that tell of one outage."""
+    LOG_AGAIN_SECONDS = 60.0
+    """How often an outage is logged."""
 
-    def __init__(self, url: str) -> None:
-        # ServicesDep only: importing redis takes half a second.
+    def __init__(
+        self, url: str, *, answer_seconds: float = 0.2, pause_seconds: float = 2.0
+    ) -> None:
+        # Imported here because it takes half a second.
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
         self._redis: Any = Redis.from_url(
             url,
-            socket_timeout=self.ANSWER_SECONDS,
-            socket_connect_timeout=self.ANSWER_SECONDS,
+            socket_timeout=answer_seconds,
+            socket_connect_timeout=answer_seconds,
             retry=Retry(NoBackoff(), 0),
         )
-        self._left_alone_until = 0.0
-        self._said_at = -self.SAID_AGAIN_SECONDS
-        self._away_since: float | None = None
+        self._pause_seconds = pause_seconds
+        self._paused_until = 0.0
+        self._logged_at = -self.LOG_AGAIN_SECONDS
+        self._failing_since: float | None = None
 
     def get(self, contacts: Collection[str]) -> dict[str, LogEnd]:
         if not contacts:
@@ -131,7 +134,7 @@ class RedisCache:
             self._ask(write, ends)
 
     def ask_time(self) -> datetime:
-        """Read Redis's clock. Raises ConnectionError where it can't be used."""
+        """Return the time of Redis's clock. Raises ConnectionError if Redis can't be used."""
         try:
             seconds, microseconds = self._redis.time()
         except Exception as error:
@@ -139,38 +142,38 @@ class RedisCache:
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
     def drop_expired(self) -> None:
-        """Redis does."""
+        """Do nothing: Redis drops them."""
 
     def close(self) -> None:
         self._redis.close()
 
     def _ask(self, action: Callable[[], T], contacts: Collection[str]) -> T | None:
-        if time.monotonic() < self._left_alone_until:
+        if time.monotonic() < self._paused_until:
             return None
         try:
             answer = action()
-        except Exception as error:  # whatever Redis does, the log stands in
+        except Exception as error:  # whatever happened, the log has the same
             what = describe(error)
-            # Redis may quote the command that it does not like, and with it a customer's number.
+            # Redis may quote a command that it rejects, and with it a customer's number.
             is_quoted = any(contact in what for contact in contacts)
-            self._note_away(type(error).__name__ if is_quoted else what)
+            self._note_failure(type(error).__name__ if is_quoted else what)
             return None
-        self._note_back()
+        self._note_success()
         return answer
 
-    def _note_away(self, what: str) -> None:
+    def _note_failure(self, what: str) -> None:
         now = time.monotonic()
-        self._left_alone_until = now + self.LEFT_ALONE_SECONDS
-        self._away_since = self._away_since or now
-        if now - self._said_at > self.SAID_AGAIN_SECONDS:
-            self._said_at = now
-            logger.error("redis away, the log of messages stands in: %s", what)
+        self._paused_until = now + self._pause_seconds
+        self._failing_since = self._failing_since or now
+        if now - self._logged_at > self.LOG_AGAIN_SECONDS:
+            self._logged_at = now
+            logger.error("redis unavailable, reading the message log instead: %s", what)
 
-    def _note_back(self) -> None:
-        if self._away_since is not None:
-            seconds = time.monotonic() - self._away_since
-            self._away_since, self._said_at = None, -self.SAID_AGAIN_SECONDS
-            logger.info("redis back after %.1f s", seconds)
+    def _note_success(self) -> None:
+        if self._failing_since is not None:
+            seconds = time.monotonic() - self._failing_since
+            self._failing_since, self._logged_at = None, -self.LOG_AGAIN_SECONDS
+            logger.info("redis available again after %.1f s", seconds)
 
 
 def _encode(end: LogEnd) -> bytes:
@@ -179,7 +182,7 @@ def _encode(end: LogEnd) -> bytes:
 
 
 def _decode(value: bytes | None) -> LogEnd | None:
-    """Read a value of `_encode`; None where there is none, or one that is not ours."""
+    """Read what `_encode` wrote; None for no value or another one."""
     try:
         fields = json.loads(value or b"")
         received_at = datetime.fromisoformat(fields.pop("received_at"))
@@ -193,7 +196,7 @@ def _decode(value: bytes | None) -> LogEnd | None:
 
 
 def open_cache(kind: str, redis_url: str | None) -> EndCache:
-    """Make the cache that CONVERSATION_STORE names."""
+    """Return the cache for a value of CONVERSATION_STORE: memory, redis or database."""
     if kind == "redis":
         return RedisCache(redis_url or "")
     if kind == "memory":

@@ -1,4 +1,4 @@
-"""All SQL about the log of messages: the facts of every turn, and the transcript."""
+"""The message log: the row of a turn, and transcripts."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from storage.batch import Value
 
 
 def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Value]:
-    """Make the row of a message with the facts of its turn, as storage.batch.write takes it."""
+    """Make the row of a message with the facts of its turn, for storage.batch.write."""
     return {
         "message_sid": message.sid,
         "contact_number": message.contact,
@@ -35,7 +35,10 @@ def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Val
 
 
 def prove_writable(connection: Connection) -> None:
-    """Write a message and take it back: what a commit of this needs, a real message needs too."""
+    """Insert a message and delete it again: a commit of this proves that messages can be recorded.
+
+    Raises what the database raises.
+    """
     sid = f"proof-{uuid.uuid4().hex}"
     turn = Turn(1, sid, 1, Outcome.OPENED, State.START, {}, "")
     batch.write(connection, {"messages": [row_of(Message(sid, sid, ""), turn, utc_now())]})

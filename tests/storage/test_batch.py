@@ -1,4 +1,4 @@
-"""A batch's SQL: few statements, and every value as it was."""
+"""A batch's SQL: few statements, and every value is returned as it was written."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ ODD = "100 %s {name} \\ ' \" ; -- \N{WHITE SMILING FACE}\u202e\n\t❤️"
 
 
 def statements_of(database: Database) -> list[str]:
-    """List what is sent to the database from now on, with BEGIN and COMMIT."""
+    """Collect the statements that are sent from now on, with BEGIN and COMMIT."""
     sent: list[str] = []
     dialect: Any = database.engine.dialect
     really_commit = dialect.do_commit

@@ -1,4 +1,4 @@
-"""A contact's lock, whoever writes or erases, and what one read finds under it."""
+"""Contacts' locks: who writes or erases waits for the others."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +24,7 @@ Worker = Callable[[], Database]
 
 @pytest.fixture
 def worker(postgres_url: str) -> Iterator[Worker]:
-    """Open one PostgreSQL database as each worker does."""
+    """A function that opens the same PostgreSQL database as another worker does."""
     with ExitStack() as opened:
 
         def open_one() -> Database:
@@ -51,7 +51,7 @@ def test_a_contact_that_another_worker_has_locked_is_left_out(worker: Worker) ->
         assert sorted(contact_state.try_lock(later, [ANA, BEN])) == [ANA, BEN]
 
 
-def test_a_lost_session_lets_its_contacts_go(worker: Worker) -> None:
+def test_a_lost_session_releases_its_contacts(worker: Worker) -> None:
     one, two = worker(), worker()
     with suppress(*TRANSIENT_ERRORS), one.write() as lost:
         contact_state.lock(lost, ANA)

@@ -1,4 +1,4 @@
-"""Caches of where contacts stand: quick, forgetful, and never right against the log."""
+"""Caches of where contacts stand: short-lived, and the log always wins against them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ END = LogEnd(
 
 @pytest.fixture(params=["memory", "redis"])
 def keeping(request: pytest.FixtureRequest) -> Iterator[EndCache]:
-    """The two caches that keep something."""
+    """The caches of CONVERSATION_STORE=memory and redis."""
     if request.param == "memory":
         yield MemoryCache()
         return
@@ -45,12 +45,12 @@ def keeping(request: pytest.FixtureRequest) -> Iterator[EndCache]:
 
 @pytest.fixture
 def server(valkey: Valkey) -> Iterator[redis.Redis]:
-    """What the Redis server itself says."""
+    """A connection to the Redis server itself."""
     with redis.Redis.from_url(valkey.url) as connection:
         yield connection
 
 
-def test_what_was_put_last_is_got(keeping: EndCache) -> None:
+def test_a_cache_returns_what_was_put_last(keeping: EndCache) -> None:
     assert keeping.get([ANA, BEN]) == {}
     keeping.put({ANA: END})
     assert keeping.get([ANA, BEN]) == {ANA: END}
@@ -77,19 +77,18 @@ def test_a_finished_review_is_not_kept(database: Database, keeping: EndCache) ->
     tell_in_turn(writer, *map(message, range(1, 4)))
     wait_until(lambda: [end.turn for end in keeping.get([ANA]).values()] == [3])
     tell_in_turn(writer, message(4))
-    writer.close()  # and with it the writer, which fills the cache after its replies
+    writer.close()  # it fills the cache after its replies
     assert [*keeping.get([ANA]).values()] == [] or keeping.get([ANA])[ANA].turn == 3
 
 
 class TestMemory:
-    def test_the_oldest_go_where_there_are_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(MemoryCache, "MAX_CONTACTS", 2)
-        cache = MemoryCache()
+    def test_the_oldest_contact_goes_when_there_are_too_many(self) -> None:
+        cache = MemoryCache(max_contacts=2)
         for contact in ("+1", "+2", "+1", "+3"):
             cache.put({contact: END})
         assert cache.get(["+1", "+2", "+3"]).keys() == {"+1", "+3"}
 
-    def test_words_are_gone_within_a_minute_whether_anybody_writes_or_not(
+    def test_words_are_gone_within_a_minute_with_or_without_traffic(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [0.0]
@@ -102,7 +101,7 @@ class TestMemory:
         now[0] += MemoryCache.KEPT_SECONDS + 0.1
         cache.drop_expired()
         assert len(cache._ends) == 0
-        # The writer calls it as often as it looks through what it remembers itself.
+        # The writer calls drop_expired every REMEMBERED_SECONDS.
         assert MemoryCache.KEPT_SECONDS + MessageQueue.REMEMBERED_SECONDS <= 60
 
 
@@ -116,7 +115,7 @@ class TestRedis:
     @pytest.mark.parametrize(
         "garbage", [b"", b"\xff", b"null", b"3", b"[]", b"{}", b"{" * 9999, b'{"received_at": 5}']
     )
-    def test_what_is_not_ours_counts_as_nothing(
+    def test_another_value_than_ours_is_ignored(
         self, valkey: Valkey, server: redis.Redis, garbage: bytes
     ) -> None:
         server.set(KEY, garbage)
@@ -133,7 +132,7 @@ class TestRedis:
             ("more", 1),
         ],
     )
-    def test_what_has_other_fields_than_ours_counts_as_nothing(
+    def test_a_value_with_other_fields_is_ignored(
         self, valkey: Valkey, server: redis.Redis, name: str, value: object
     ) -> None:
         with closing(RedisCache(valkey.url)) as cache:
@@ -172,28 +171,28 @@ UNUSABLE: dict[str, Callable[[Valkey], str]] = {
 }
 
 
-class TestRedisThatCannotBeUsed:
-    @pytest.fixture(autouse=True)
-    def _ask_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(RedisCache, "LEFT_ALONE_SECONDS", 0.0)
-        monkeypatch.setattr(RedisCache, "ANSWER_SECONDS", 0.1)
+def asking_each_time(url: str) -> RedisCache:
+    """Make a cache that asks again at once after a failure."""
+    return RedisCache(url, answer_seconds=0.1, pause_seconds=0)
 
+
+class TestRedisThatCannotBeUsed:
     @pytest.mark.parametrize("trouble", UNUSABLE)
-    def test_nothing_is_known_nothing_raises_and_one_line_tells_of_it(
+    def test_it_returns_nothing_raises_nothing_and_logs_one_line(
         self, valkey: Valkey, caplog: pytest.LogCaptureFixture, trouble: str
     ) -> None:
-        cache = RedisCache(UNUSABLE[trouble](valkey))
+        cache = asking_each_time(UNUSABLE[trouble](valkey))
         for _ in range(2):
             assert cache.get([ANA, BEN]) == {}
             cache.put({ANA: END})
         [line] = [record.getMessage() for record in caplog.records]
-        assert line.startswith("redis away, the log of messages stands in: ")
+        assert line.startswith("redis unavailable, reading the message log instead: ")
         assert not [secret for secret in (ANA, BEN, "Zanzibar", "wr0ng") if secret in line]
 
-    def test_it_is_used_again_as_soon_as_it_is_back(
+    def test_it_is_used_again_as_soon_as_it_answers(
         self, valkey: Valkey, caplog: pytest.LogCaptureFixture
     ) -> None:
-        cache = RedisCache(valkey.url)
+        cache = asking_each_time(valkey.url)
         for _ in range(2):
             cache.put({ANA: END})
             valkey.kill()
@@ -202,23 +201,22 @@ class TestRedisThatCannotBeUsed:
             valkey.start()
             cache.put({BEN: END})
             assert cache.get([ANA, BEN]) == {BEN: END}
-        lines = [record.getMessage()[:10] for record in caplog.records]
-        assert lines == ["redis away", "redis back"] * 2
+        lines = [record.getMessage().split()[:2] for record in caplog.records]
+        assert lines == [["redis", "unavailable,"], ["redis", "available"]] * 2
 
-    def test_it_is_left_alone_for_a_while_after_a_failure(
-        self, valkey: Valkey, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    def test_it_is_not_asked_for_a_while_after_a_failure(
+        self, valkey: Valkey, server: redis.Redis
     ) -> None:
-        monkeypatch.setattr(RedisCache, "LEFT_ALONE_SECONDS", 60.0)
-        cache = RedisCache(end(valkey))
+        cache = RedisCache(end(valkey), pause_seconds=60)
         cache.get([ANA])
         valkey.start()
         cache.put({ANA: END})
         assert server.keys() == []
 
-    def test_an_error_that_quotes_the_command_does_not_bring_a_number_into_the_log(
+    def test_an_error_that_quotes_the_command_puts_no_number_into_the_log(
         self, valkey: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So Redis answers where a command was renamed, and so does a sentinel."""
+        """Redis answers like this where a command was renamed, and so does a sentinel."""
         cache = RedisCache(valkey.url)
 
         def refuse(keys: list[str]) -> None:
@@ -226,5 +224,5 @@ class TestRedisThatCannotBeUsed:
 
         monkeypatch.setattr(cache._redis, "mget", refuse)
         assert cache.get([ANA]) == {}
-        assert "redis away" in caplog.text
+        assert "redis unavailable" in caplog.text
         assert ANA not in caplog.text

@@ -1,4 +1,4 @@
-"""Whatever CONVERSATION_STORE is, and whatever becomes of it: a conversation goes on."""
+"""A conversation goes on with every CONVERSATION_STORE, and when Redis is lost."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +13,6 @@ from conversation.wording import GREETING
 from db.engine import open_database
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
-from storage.end_cache import RedisCache
 from tests.conftest import listed, make_app
 from tests.support.databases import Valkey
 from tests.support.traces import TTL
@@ -29,7 +28,7 @@ REPLIES = [
 
 
 class Installation:
-    """One database that is served by one worker after another, or by several at once."""
+    """One database, served by one worker after another or by several at once."""
 
     def __init__(self, database_url: str, valkey: Valkey, running: ExitStack) -> None:
         self._running, self.url = running, database_url
@@ -73,7 +72,7 @@ def test_a_restart_between_any_two_messages_is_not_noticed(
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_each_message_may_meet_another_worker(installation: Installation, store: str) -> None:
+def test_each_message_may_reach_another_worker(installation: Installation, store: str) -> None:
     workers = [installation.start(store) for _ in range(2)]
     assert [say(workers[n % 2], text) for n, text in enumerate(TEXTS)] == REPLIES
     assert [say(workers[n % 2], text) for n, text in enumerate(TEXTS, 1)] == REPLIES
@@ -104,9 +103,7 @@ def test_redis_may_be_lost_in_the_middle(
     valkey: Valkey,
     trouble: str,
     after: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(RedisCache, "LEFT_ALONE_SECONDS", 0.0)
     worker = installation.start("redis")
     replies = [say(worker, text) for text in TEXTS[:after]]
     TROUBLES[trouble](valkey)
