@@ -1,1 +1,1 @@
-"""Twilio's protocol: what it sends, and what we answer. Nothing here knows FastAPI."""
+"""Twilio's protocol: read its requests, write the answers. Nothing here imports FastAPI."""

@@ -1,8 +1,8 @@
-"""What is wrong with a request that is not, or can't be, Twilio's."""
+"""The error of a request that is not, or can't be, from Twilio."""
 
 
 class InvalidRequest(Exception):
-    """A request to reject; `status` is the HTTP status to answer, `detail` a sentence."""
+    """The request must be rejected, with the HTTP status `status` and the sentence `detail`."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)

@@ -1,8 +1,8 @@
-"""The addresses that Twilio calls."""
+"""The paths that Twilio calls."""
 
 WEBHOOK = "/webhook"
 
 STATUS_CALLBACK = "/twilio-status-callback"
 
 NO_REVIEW = "none"
-"""The `review` of the doctor's own callback. It shows whether a query arrives as it was signed."""
+"""The `review` in the status callback of cli.doctor, which tests whether a signed query arrives."""

@@ -1,7 +1,7 @@
-"""Twilio's signature: did who holds the Auth Token send these fields to this address?
+"""Twilio's signature: proves that the holder of the Auth Token sent these fields to this URL.
 
-https://www.twilio.com/docs/usage/webhooks/webhooks-security. The SDK's RequestValidator says the
-same (a test compares them) in seven times the time: see docs/performance.md.
+https://www.twilio.com/docs/usage/webhooks/webhooks-security. The SDK's RequestValidator has the
+same results (a test compares them) and takes seven times as long: see docs/performance.md.
 """
 
 import base64
@@ -11,17 +11,18 @@ from urllib.parse import urlsplit
 
 
 def canonical_form(pairs: Collection[tuple[str, str]]) -> str:
-    """Write a form as it is signed: nothing stands between a name, its value and the next name.
+    """Return the string of a form that Twilio signs: names and values, without delimiters.
 
-    Names are in order, and so are the values of a name; what comes twice counts once.
+    Pairs are sorted by name and value, and equal ones count once.
     """
     return "".join(name + value for name, value in sorted(set(pairs)))
 
 
 def is_signed(signature: str, tokens: Collection[str], url: str, fields: str) -> bool:
-    """Say whether one of `tokens` made the signature of a form, `canonical_form`, posted to `url`.
+    """Say whether `signature` was made with one of `tokens`.
 
-    Raises ValueError where the URL's port is no port.
+    `url` is the full URL with its query, `fields` the form as `canonical_form` returns it. Raises
+    ValueError if the URL has an invalid port.
     """
     return any(
         hmac.compare_digest(signature.encode(), sign(f"{address}{fields}", token))
@@ -31,13 +32,14 @@ def is_signed(signature: str, tokens: Collection[str], url: str, fields: str) ->
 
 
 def sign(text: str, token: str) -> bytes:
+    """Return the signature of a URL followed by its canonical form: HMAC-SHA-1 in base64."""
     return base64.b64encode(hmac.digest(token.encode(), text.encode(), "sha1"))
 
 
 def _with_and_without_port(url: str) -> Iterator[str]:
-    """Name the address as it was called, and with a standard port added or the port cut away.
+    """Yield the URL as it was called, then with the standard port added, or without its port.
 
-    Twilio is not consistent about that, says its SDK.
+    Twilio's SDK does the same, because Twilio is not consistent about the port.
     """
     yield url
     parts = urlsplit(url)

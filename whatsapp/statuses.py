@@ -14,20 +14,22 @@ STATUSES = (
     "delivered",
     "read",
 )
-"""Delivery statuses in order of rank: callbacks come in any order, and only a higher one counts.
+"""Delivery statuses by rank, lowest first. Callbacks come in any order; only a higher rank counts.
 
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 
 FAILURES = frozenset({"canceled", "undelivered", "failed"})
+"""Statuses of a message that did not arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """What Twilio tells of one of our messages.
+    """The delivery status of one of our messages.
 
-    `status` is None where it is one we don't know. `review` is the conversation whose review the
-    message confirms. `by_hand` marks a developer's callback, whose `contact` picks the review.
+    `status` is None if we don't know it. `error_code` is Twilio's, and set only for a failure.
+    `review` is the id of the conversation whose review the message confirms. `by_hand` marks a
+    developer's callback: it has no AccountSid, and its `contact` selects the review.
     """
 
     message_sid: str | None
@@ -39,5 +41,5 @@ class StatusUpdate:
 
     @property
     def lower_statuses(self) -> tuple[str, ...]:
-        """The statuses of Twilio's that this one replaces."""
+        """The statuses that this one replaces, because they rank below it."""
         return STATUSES[: STATUSES.index(self.status)] if self.status else ()

@@ -1,4 +1,4 @@
-"""What we do ourselves is what the libraries do, for any input that Hypothesis thinks of."""
+"""Our own parsing, signing and writing have the results of the libraries, for any input."""
 
 from urllib.parse import parse_qsl, urlencode
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Who is believed: every published signature vector, every forgery, through our own edge."""
+"""Published signatures are accepted, and every forgery is rejected, through our own routes."""
 
 import asyncio
 from typing import Any
@@ -59,7 +59,7 @@ JSON_VECTORS = [
 
 
 def read(url: str, body: str, signature: str, content_type: str = FORM) -> int:
-    """Have our edge read a request to any URL; return the status it would be answered with."""
+    """Have our routes read a request to any URL; return the status of the answer."""
     parts = urlsplit(url)
     scope = {
         "type": "http",

@@ -1,4 +1,4 @@
-"""The answer as Twilio reads it: always TwiML, at most one message, a callback for the last."""
+"""Every answer is TwiML with at most one message, and only a confirmation has a callback."""
 
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -20,7 +20,7 @@ WIDEST = "\U0010fffd" * 150
 
 @pytest.fixture
 def client(make_client: MakeClient, sqlite_url: str) -> TestClient:
-    """A local app without a token, on SQLite: the edge is the same on either database."""
+    """A local app without a token, on SQLite: TwiML does not depend on the database."""
     return make_client(database_url=sqlite_url, conversation_store="database")
 
 
