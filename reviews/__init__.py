@@ -1,1 +1,1 @@
-"""All SQL on reviews, and how they are shown."""
+"""All SQL on reviews, and their forms as JSON, CSV and words."""

@@ -1,4 +1,4 @@
-"""Counts of reviews, by product, day and delivery status."""
+"""Count reviews by product, day and delivery status."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,16 @@ from models import Review
 from reviews.query import EVERYTHING, Filter
 
 MAX_PRODUCTS = 1000
-"""How many products the statistics tell of: they are what customers typed, so without end."""
+"""Products in the statistics. There is no other limit to them, as customers type the names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How many reviews there are, in all and by what; days are UTC's, oldest first."""
+    """Numbers of reviews.
+
+    `by_product` has at most MAX_PRODUCTS, the most frequent first; `by_day` has ISO dates in UTC,
+    the oldest first.
+    """
 
     total: int
     by_product: list[tuple[str, int]]
@@ -25,7 +29,7 @@ class Statistics:
 
 
 def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
-    """Count reviews in one snapshot: the numbers agree with each other while more arrive."""
+    """Count the reviews of a filter. All numbers are from one snapshot, so they agree."""
     with database.snapshot() as connection:
         by_status = count_by(connection, Review.status, chosen)
         by_day = count_by_day(connection, database, chosen)
@@ -39,21 +43,21 @@ def count(database: Database, chosen: Filter = EVERYTHING) -> Statistics:
 
 
 def count_by(
-    connection: Connection, value: Any, chosen: Filter, most: int | None = None
+    connection: Connection, value: Any, chosen: Filter, limit: int | None = None
 ) -> list[tuple[str, int]]:
-    """Count reviews by a column, the most frequent value first."""
-    how_many = sa.func.count()
-    query = sa.select(value, how_many).select_from(Review).group_by(value)
-    query = query.order_by(how_many.desc(), value).limit(most)
-    return [(name, number) for name, number in connection.execute(chosen.narrow(query))]
+    """Count reviews by the values of a column, the most frequent first."""
+    number = sa.func.count()
+    query = sa.select(value, number).select_from(Review).group_by(value)
+    query = query.order_by(number.desc(), value).limit(limit)
+    return [(name, count) for name, count in connection.execute(chosen.narrow(query))]
 
 
 def count_by_day(
     connection: Connection, database: Database, chosen: Filter
 ) -> list[tuple[str, int]]:
-    """Count reviews by the day in UTC on which they were finished, the oldest first."""
+    """Count reviews by the day, in UTC and as an ISO date, the oldest first."""
     day: sa.ColumnElement[Any]
-    if database.is_sqlite:  # which keeps times as text, in UTC
+    if database.is_sqlite:  # it stores times as text, in UTC
         day = sa.func.substr(Review.created_at, 1, 10, type_=sa.Text)
     else:
         day = sa.cast(sa.func.timezone("UTC", Review.created_at), sa.Date)

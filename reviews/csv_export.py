@@ -1,4 +1,4 @@
-"""The reviews as CSV (RFC 4180), safe to open in a spreadsheet."""
+"""Write reviews as CSV (RFC 4180) in UTF-8 that is safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -17,28 +17,25 @@ COLUMNS = (
     "created_at",
 )
 
-# What a spreadsheet takes for a formula, at the beginning of a cell or of what one could take for
-# a cell: a new line, or a separator other than ours. Invisible characters and quotes before it help
-# nobody. https://owasp.org/www-community/attacks/CSV_Injection
+# What a spreadsheet may run as a formula: at the beginning of a cell, or after a line break, a tab or
+# a semicolon, which it may read as the end of a cell. Invisible characters and quotes before it don't
+# prevent that. https://owasp.org/www-community/attacks/CSV_Injection
 _SPACES = r" \f\v\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-
 _MARKS = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-
 _UNSEEN = rf"""[{_SPACES}{_MARKS}"']*"""
-
 _FORMULA = re.compile(rf"{_UNSEEN}[=+\-@＝＋－＠\t\r]")
-
 _FORMULA_INSIDE = re.compile(rf"([\n\r\t;])(?={_UNSEEN}[=+\-@＝＋－＠])")
 
 _NUMBER = re.compile(r"\+[0-9]+")
 
 
 def header() -> bytes:
+    """Return the line with the names of the columns."""
     return _write([COLUMNS])
 
 
 def lines(rows: Iterable[ReviewRow]) -> bytes:
-    """Write reviews, a line each; times are UTC in ISO 8601."""
+    """Return one record for each review. Times are in UTC, ISO 8601; lines end with CRLF."""
     return _write(
         (
             row.id,
@@ -56,7 +53,7 @@ def lines(rows: Iterable[ReviewRow]) -> bytes:
 
 
 def _cell(text: str) -> str:
-    """Put an apostrophe before whatever would be a formula: spreadsheets then show it as text."""
+    """Put an apostrophe before what may be a formula, so that spreadsheets show it as text."""
     text = _FORMULA_INSIDE.sub(r"\1'", text)
     return f"'{text}" if _FORMULA.match(text) else text
 

@@ -1,4 +1,4 @@
-"""What people are told of a customer's number, and of what became of a confirmation."""
+"""Describe the delivery status of a confirmation in words for the owner."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,15 @@ REASONS = {
     63024: "the recipient is not valid",
     63032: "WhatsApp does not allow a message to this customer",
 }
-"""What Twilio's error codes mean: https://www.twilio.com/docs/api/errors."""
+"""Meanings of Twilio's error codes: https://www.twilio.com/docs/api/errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLabel:
-    """A delivery status: the sign that WhatsApp has for it, and words."""
+    """A delivery status as a page shows it.
+
+    `sign` is `sent`, `delivered` or `read` (WhatsApp's ticks), `waiting` or `failed`.
+    """
 
     sign: str
     words: str
@@ -32,7 +35,7 @@ class DeliveryLabel:
 _SIGNS = ("sent", "delivered", "read")
 
 _WORDS = {
-    repository.PENDING: "no news of the confirmation yet",
+    repository.PENDING: "confirmation: no delivery report yet",
     **dict.fromkeys(("accepted", "scheduled", "queued", "sending"), "confirmation on its way"),
     "sent": "confirmation sent",
     "delivered": "confirmation delivered",
@@ -44,8 +47,8 @@ _WORDS = {
 
 
 def describe_delivery(status: str, error_code: int | None) -> DeliveryLabel:
-    """Put a delivery status into a sign and words, with the reason where it failed."""
-    words = _WORDS.get(status, status)  # an earlier program had words of its own
+    """Return the sign and the words for a delivery status, with the reason of a failure."""
+    words = _WORDS.get(status, status)  # an adopted review may have any status
     if status not in FAILURES:
         return DeliveryLabel(status if status in _SIGNS else "waiting", words)
     if error_code is not None:

@@ -1,6 +1,6 @@
-"""What an owner asks first: how many, how many this week, and where customers stop.
+"""The owner's figures: how many reviews, how many this week, and where customers drop off.
 
-Reviews are counted, which is quick; all that looks into rows is bounded by time and number.
+Counting all reviews is quick. What reads rows is limited in days and in number of rows.
 """
 
 from dataclasses import dataclass
@@ -19,25 +19,27 @@ from reviews import counts
 from reviews.query import Filter
 
 DAYS = 30
+"""Days of the figures but the totals, today included."""
 
 MAX_MESSAGES = 20_000
-"""How many of the latest messages are looked at to see how far conversations came."""
+"""Conversations are read from at most this many of the latest messages."""
 
 MAX_REVIEWS = 10_000
-"""Of how many of the latest reviews the products are counted."""
+"""Products are counted in at most this many of the latest reviews."""
 
 PRODUCTS = 6
+"""How many products are returned."""
 
 UNDER_WAY = timedelta(hours=1)
-"""A customer who wrote within this time has not stopped yet."""
+"""A customer who wrote within this time has not dropped off yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """What became of the conversations that began since `since`, and are not erased.
+    """Conversations that began at or after `since` and are not erased.
 
-    `stopped` counts who owe us the product, the name or the review; `median_seconds` is from first
-    to last message of those that were finished.
+    `stopped` counts those that ended before the product, the name and the review. `median_seconds`
+    is the time from first to last message of the finished ones; None if there are none.
     """
 
     since: datetime
@@ -53,7 +55,11 @@ class Conversations:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All figures of one moment; `week` are the last seven days, `by_day` are UTC's."""
+    """The figures of one moment.
+
+    `week` is the last seven days, `week_before` the seven before. `by_day` has each of the last
+    DAYS in UTC, the oldest first; `products` the most frequent since `products_since`.
+    """
 
     total: int
     week: int
@@ -65,7 +71,7 @@ class Figures:
 
 
 def read(database: Database, now: datetime | None = None) -> Figures:
-    """Read the figures in one snapshot."""
+    """Read the figures at `now` (default: the current time) in one snapshot."""
     now = now or utc_now()
     first_day = now.date() - timedelta(days=DAYS - 1)
     start = datetime.combine(first_day, time(), UTC)
@@ -98,21 +104,21 @@ def _not_before(
     connection: Connection,
     column: InstrumentedAttribute[datetime],
     start: datetime,
-    most: int,
+    limit: int,
     *which: sa.ColumnElement[bool],
 ) -> datetime:
-    """Move `start` up to where at most so many rows are left after it."""
-    query = sa.select(column).where(*which).order_by(column.desc()).offset(most).limit(1)
+    """Return `start`, or a later time if more than `limit` rows lie after it."""
+    query = sa.select(column).where(*which).order_by(column.desc()).offset(limit).limit(1)
     found: datetime | None = connection.scalar(query)
     return max(start, found) if found is not None else start
 
 
 _MOVED_ON = (Outcome.OPENED, Outcome.ANSWERED)
-"""Messages that move a conversation to its next question."""
+"""Outcomes that move a conversation to its next question."""
 
 
 def _read_conversations(connection: Connection, start: datetime, now: datetime) -> Conversations:
-    unerased = LoggedMessage.erased_at.is_(None)  # the condition of an index on received_at
+    unerased = LoggedMessage.erased_at.is_(None)  # the condition of the index ix_messages_unerased
     since = _not_before(connection, LoggedMessage.received_at, start, MAX_MESSAGES, unerased)
     moved = sa.case((LoggedMessage.outcome.in_(_MOVED_ON), 1), else_=0)
     is_finished = sa.case((LoggedMessage.outcome == Outcome.FINISHED, 1), else_=0)
@@ -124,7 +130,7 @@ def _read_conversations(connection: Connection, start: datetime, now: datetime) 
             sa.func.max(LoggedMessage.received_at),
         )
         .where(LoggedMessage.received_at >= since, unerased)
-        # Not by the column itself: SQLite would go through the whole log in the order of its index.
+        # Grouped by an expression, or SQLite would scan the whole log in the order of an index.
         .group_by(LoggedMessage.conversation_id.concat(""))
         .having(sa.func.min(LoggedMessage.position) == 1)
     )

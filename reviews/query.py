@@ -1,4 +1,4 @@
-"""Reviews to read: filtered, searched, page by page and counted."""
+"""Read reviews: filter, search, page by page, and changes since a time."""
 
 import hashlib
 import re
@@ -17,10 +17,10 @@ from models import Review
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which reviews are meant; None leaves a question open. Times are aware.
+    """Which reviews to read; None does not filter.
 
-    `product`, `status` and `contact` are exact, `words` is part of product, name or review in any
-    case, `since` is included and `until` is not.
+    `product`, `status` and `contact` must be equal. `words` must be part of the product, the name
+    or the review, in any case. `since` (included) and `until` (excluded) are aware times.
     """
 
     product: str | None = None
@@ -31,13 +31,13 @@ class Filter:
     until: datetime | None = None
 
     def __str__(self) -> str:
-        """Tell this filter from others in a few characters; "" where nothing is filtered."""
+        """Return a hash of 8 characters, which cursors carry; "" if nothing is filtered."""
         if self == Filter():
             return ""
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:8]
 
     def narrow(self, query: sa.Select[Any]) -> sa.Select[Any]:
-        """Add to a query of reviews what it must fulfil."""
+        """Add this filter's conditions to a query on reviews."""
         for column, value in (
             (Review.product_name, self.product),
             (Review.status, self.status),
@@ -86,9 +86,9 @@ def _read(connection: Connection, query: sa.Select[Any]) -> list[ReviewRow]:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the list, newest first: just after the review with this time and id.
+    """A place in the list, newest first: right after the review with this time and id.
 
-    `filter` is the list's, as `str(Filter)`: a place in one list means nothing in another.
+    `filter` is the list's, as `str(Filter)`: the cursor of one list is not valid in another.
     """
 
     created_at: datetime
@@ -101,7 +101,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` wrote; raises ValueError for anything else."""
+        """Read what `str` wrote. Raises ValueError for anything else."""
         form = r"([0-9]{8}T[0-9]{6}\.[0-9]{6})-([0-9]{1,18})(?:-([0-9a-f]{8}))?"
         found = re.fullmatch(form, text)
         if not found:
@@ -111,13 +111,14 @@ class Cursor:
 
     @classmethod
     def after(cls, row: ReviewRow, chosen: Filter = EVERYTHING) -> Self:
+        """Return the cursor behind a review of a filtered list."""
         return cls(row.created_at.astimezone(UTC), row.id, str(chosen))
 
 
 def page(
     database: Database, after: Cursor | None, size: int, chosen: Filter = EVERYTHING
 ) -> Sequence[ReviewRow]:
-    """Read at most `size` reviews, newest first, in one short transaction."""
+    """Read at most `size` reviews after a cursor (None: from the start), newest first."""
     query = sa.select(*_COLUMNS).order_by(Review.created_at.desc(), Review.id.desc()).limit(size)
     if after is not None:
         place = sa.tuple_(Review.created_at, Review.id)
@@ -132,25 +133,26 @@ def pages(
     size: int = 500,
     chosen: Filter = EVERYTHING,
 ) -> Iterator[Sequence[ReviewRow]]:
-    """Read the whole list page by page: memory stays flat, and no transaction outlives a page."""
+    """Read the whole list, one page of `size` and one transaction at a time."""
     while rows := page(database, after, size, chosen):
         yield rows
         after = Cursor.after(rows[-1])
 
 
 def find(database: Database, review_id: int) -> ReviewRow | None:
-    """Read one review; None where there is none (any more)."""
+    """Read one review; None if there is none (any more)."""
     with database.read() as connection:
         rows = _read(connection, sa.select(*_COLUMNS).where(Review.id == review_id))
     return rows[0] if rows else None
 
 
 MAX_CHANGES = 100
+"""How many new reviews `changes_since` returns at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Reviews that came into a list, the latest first, others that changed, ids of the erased."""
+    """What happened to a list: new reviews, the latest first, changed ones, ids of erased ones."""
 
     arrived: Sequence[ReviewRow]
     changed: Sequence[ReviewRow]
@@ -160,25 +162,25 @@ class Changes:
 def changes_since(
     database: Database, since: datetime, shown: Sequence[int], chosen: Filter = EVERYTHING
 ) -> Changes:
-    """Read what came into a list since then, and what has become of the reviews with these ids.
+    """Read what has changed in a list since a time. `shown` are the ids that the reader shows.
 
-    Of more than MAX_CHANGES arrivals the latest. Into the list of a status come also those of the
-    last day that have been given it. The filter is for what arrives: what is shown already may fit
-    it no longer, and is not to go on telling an old status. Each part has its index, and none that
-    every status would have to be written to.
+    New are the reviews that arrived since, at most MAX_CHANGES, the latest. If the filter has a
+    status, those of the last day that have got it since are new, too. The filter applies to new
+    reviews only: a shown one that no longer matches must be updated all the same. Each query uses
+    an index that status updates need not be written to.
     """
-    of_the_last_day = Review.created_at >= since - timedelta(days=1)
+    is_of_last_day = Review.created_at >= since - timedelta(days=1)
     has_changed = Review.updated_at >= since
     if chosen.status is None:
         has_arrived, arrived_at = Review.created_at >= since, Review.created_at
     else:
-        has_arrived, arrived_at = of_the_last_day & has_changed, Review.updated_at
+        has_arrived, arrived_at = is_of_last_day & has_changed, Review.updated_at
     arrived = sa.select(*_COLUMNS).where(has_arrived)
     arrived = arrived.order_by(arrived_at.desc(), Review.id.desc()).limit(MAX_CHANGES)
     changed = sa.select(*_COLUMNS).where(has_changed, Review.id.in_(shown))
     with database.read() as connection:
         left = connection.scalars(sa.select(Review.id).where(Review.id.in_(shown)))
-        gone = {*shown} - {*left}
+        gone = {*shown}.difference(left)
         return Changes(
             arrived=_read(connection, chosen.narrow(arrived)),
             changed=_read(connection, changed),

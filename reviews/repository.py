@@ -1,4 +1,4 @@
-"""All SQL that changes reviews: save them, follow their delivery. listing.py reads them."""
+"""Write reviews: save, erase, and raise their delivery status. reviews.query reads them."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -14,14 +14,11 @@ from models import Review
 from storage.batch import Value
 
 PENDING = "pending"
-"""The delivery status of a review whose confirmation Twilio has not told us anything about."""
-
-FILLED_AT_ONCE = 100
-"""Reviews in one transaction: messages wait for it on SQLite."""
+"""The delivery status before Twilio has reported one."""
 
 
 def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Value]:
-    """Make the row of the review that a turn finished, as storage.batch.write takes it."""
+    """Make the row of the review that a turn finished, for storage.batch.write."""
     product, name, review = (turn.answers[each] for each in ("product", "name", "review"))
     return {
         "conversation_id": turn.conversation_id,
@@ -36,7 +33,7 @@ def row_of(message: Message, turn: Turn, received_at: datetime) -> dict[str, Val
     }
 
 
-# A literal, which the databases' partial index needs.
+# A literal in the SQL, or the databases would not use the partial index.
 _UNFILLED = (
     sa.select(Review.id, Review.product_name, Review.user_name, Review.product_review)
     .where(sa.text("search_text = ''"))
@@ -44,19 +41,18 @@ _UNFILLED = (
 )
 
 
-def fill_search_text(database: Database) -> None:
-    """Fill in what another program has left out, so that `q` finds every review.
+def fill_search_text(database: Database, step: int = 100) -> None:
+    """Fill in the search text of rows that another program wrote, so that a search finds them.
 
-    Several processes may do it at once. Raises one of database.TRANSIENT_ERRORS.
+    It fills `step` reviews in one transaction, for which messages wait on SQLite. Several processes
+    may do it at once. Raises one of db.errors.TRANSIENT_ERRORS.
     """
     with database.read() as connection:
         is_done = connection.execute(_UNFILLED.limit(1)).first() is None
     filled = 0
     while not is_done:
         with database.write() as connection:
-            rows = connection.execute(
-                _UNFILLED.limit(FILLED_AT_ONCE).with_for_update(skip_locked=True)
-            ).all()
+            rows = connection.execute(_UNFILLED.limit(step).with_for_update(skip_locked=True)).all()
             for row in rows:
                 text = search_text(row.product_name, row.user_name, row.product_review)
                 change = sa.update(Review).where(Review.id == row.id)
@@ -68,16 +64,16 @@ def fill_search_text(database: Database) -> None:
 
 
 def erase(connection: Connection, review_id: int) -> bool:
-    """Erase a review; say whether there was one. Its conversation's words are the log's affair."""
+    """Delete a review, but not the words of its messages; return whether there was one."""
     return connection.execute(sa.delete(Review).where(Review.id == review_id)).rowcount > 0
 
 
-def forget(connection: Connection, contact: str) -> int:
-    """Erase a contact's reviews; return how many there were. The contact must be locked."""
+def erase_all_of(connection: Connection, contact: str) -> int:
+    """Delete a contact's reviews; return how many there were. The contact must be locked."""
     return connection.execute(sa.delete(Review).where(Review.contact_number == contact)).rowcount
 
 
-# Put together once, since they run with every status callback.
+# Built once, because they run with every status callback.
 _BY_CONVERSATION = sa.select(Review.id).where(Review.conversation_id == sa.bindparam("value"))
 
 _BY_MESSAGE = sa.select(Review.id).where(Review.message_sid == sa.bindparam("value")).limit(1)
@@ -100,7 +96,10 @@ _RAISE = (
 def find_confirmed(
     connection: Connection, conversation_id: str | None, message_sid: str | None
 ) -> int | None:
-    """Find the review a status callback speaks of, by its conversation, else by our message."""
+    """Return the id of the review that a message confirmed; None if there is none.
+
+    It is found by the conversation, otherwise by the SID of our message.
+    """
     for query, value in ((_BY_CONVERSATION, conversation_id), (_BY_MESSAGE, message_sid)):
         if value is not None:
             found: int | None = connection.scalar(query, {"value": value})
@@ -110,7 +109,7 @@ def find_confirmed(
 
 
 def find_newest_pending(connection: Connection, contact: str | None) -> int | None:
-    """Find the newest review without a delivery status, of one contact or of anybody."""
+    """Return the id of the newest review without a delivery status, of a contact or of anybody."""
     query = sa.select(Review.id).where(Review.status == PENDING)
     if contact is not None:
         query = query.where(Review.contact_number == contact)
@@ -130,9 +129,10 @@ def raise_status(
     error_code: int | None,
     now: datetime,
 ) -> bool:
-    """Give a review its delivery status if that ranks above the one it has; say whether it did.
+    """Set a review's delivery status if it ranks above the present one; return whether it did.
 
-    `lower` are Twilio's statuses that rank below. Our message's SID, learnt here first, is kept.
+    `lower` are the statuses of Twilio that rank below `status`. The first `message_sid` is stored
+    as the SID of our message, which a TwiML reply does not return.
     """
     raised = connection.execute(
         _RAISE,

@@ -1,4 +1,4 @@
-"""Reviews and counts as JSON, in the form that /docs describes."""
+"""Write reviews and counts as JSON, as the API documents it."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ class ReviewItem(BaseModel):
 
     id: int = Field(examples=[62])
     contact_number: str = Field(
-        description="Without the `whatsapp:` prefix.", examples=["+15551234567"]
+        description="The customer, without the prefix `whatsapp:`.", examples=["+15551234567"]
     )
     user_name: str = Field(examples=["Sarah"])
     product_name: str = Field(examples=["iPhone 15"])
     product_review: str = Field(examples=["Amazing battery life."])
     status: str = Field(
-        description="Delivery of the confirmation: "
+        description="Delivery status of the confirmation: "
         + ", ".join([repository.PENDING, *STATUSES])
         + ".",
         examples=["delivered"],
@@ -31,14 +31,17 @@ class ReviewItem(BaseModel):
     created_at: AwareDatetime = Field(description="When the review was finished, UTC.")
     conversation_id: str = Field(
         description="SID of the message that opened the conversation; `legacy-…` for a review of"
-        " an earlier program's.",
+        " an earlier program.",
         examples=["SM00000000000000000000000000000001"],
     )
-    message_sid: str | None = Field(description="SID of our confirmation, once Twilio told it.")
-    error_code: int | None = Field(
-        description="https://www.twilio.com/docs/api/errors, where delivery failed."
+    message_sid: str | None = Field(
+        description="SID of the confirmation, once Twilio has reported it."
     )
-    updated_at: AwareDatetime = Field(description="When its status last changed, UTC.")
+    error_code: int | None = Field(
+        description="Twilio's error code, if the delivery failed:"
+        " https://www.twilio.com/docs/api/errors."
+    )
+    updated_at: AwareDatetime = Field(description="When the status last changed, UTC.")
 
 
 class ProductCount(BaseModel):
@@ -52,11 +55,11 @@ class DayCount(BaseModel):
 
 
 class Stats(BaseModel):
-    """How many reviews there are, in all and by what."""
+    """Numbers of reviews."""
 
     total: int = Field(examples=[62])
     by_product: list[ProductCount] = Field(
-        description=f"The most reviewed first, {counts.MAX_PRODUCTS} at most."
+        description=f"The most reviewed first, at most {counts.MAX_PRODUCTS}."
     )
     by_day: list[DayCount] = Field(description="Days with reviews, the oldest first.")
     by_status: dict[str, int] = Field(examples=[{"delivered": 40, "read": 22}])
@@ -68,17 +71,17 @@ _items = TypeAdapter(list[ReviewItem])
 
 
 def write_review(row: ReviewRow) -> bytes:
-    """Write one review as JSON."""
+    """Return a review as a JSON object."""
     return _item.dump_json(_item.validate_python(row, from_attributes=True))
 
 
 def write_reviews(rows: Sequence[ReviewRow]) -> bytes:
-    """Write reviews as a JSON array."""
+    """Return reviews as a JSON array."""
     return _items.dump_json(_items.validate_python(rows, from_attributes=True))
 
 
 def write_stats(counted: Statistics) -> bytes:
-    """Write counts as JSON."""
+    """Return counts as a JSON object."""
     stats = Stats(
         total=counted.total,
         by_product=[ProductCount(product_name=name, count=n) for name, n in counted.by_product],

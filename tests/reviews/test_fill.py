@@ -1,8 +1,7 @@
-"""Reviews that came without search_text are found by a search after the next start."""
+"""A start fills in missing search texts, so that a search finds every review."""
 
 import threading
 
-import pytest
 import sqlalchemy as sa
 
 from audit.check import check
@@ -33,12 +32,9 @@ def test_a_start_fills_in_what_is_missing(database: Database) -> None:
     assert check(database).problems == []
 
 
-def test_all_are_filled_however_many_there_are(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(repository, "FILLED_AT_ONCE", 2)
+def test_all_are_filled_by_several_workers_in_steps(database: Database) -> None:
     insert_unfilled(database, 5)
-    workers = [threading.Thread(target=fill_search_text, args=(database,)) for _ in range(3)]
+    workers = [threading.Thread(target=fill_search_text, args=(database, 2)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
