@@ -1,1 +1,1 @@
-"""The only place that deletes words."""
+"""Erase what customers wrote: one review, a whole contact, or what is old."""

@@ -1,6 +1,6 @@
-"""Erase a review, or a customer whole: `python3 run.py forget +15551234567`.
+"""Erase a review, or everything of a contact.
 
-What stays of a message is its SID, so that Twilio's late repeat of it brings nothing back.
+The SIDs of erased messages stay, so that a late repeat by Twilio does not record them again.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from core.text import mask
 from db.engine import Database
 from models import LoggedMessage, Review
 from privacy import message_erasure
-from reviews.repository import erase, forget
+from reviews import repository
 from storage import contact_state
 
 
 def erase_review(database: Database, review_id: int) -> bool:
-    """Erase a review and the words of its conversation; say whether there was one.
+    """Erase a review and the words of its conversation; return whether there was one.
 
-    Raises one of database.TRANSIENT_ERRORS, also where its contact stays locked for too long.
+    Raises one of db.errors.TRANSIENT_ERRORS, also if its contact stays locked for too long.
     """
     found = sa.select(Review.conversation_id, Review.contact_number).where(Review.id == review_id)
     with database.write() as connection:
@@ -29,28 +29,28 @@ def erase_review(database: Database, review_id: int) -> bool:
         if review is None:
             return False
         contact_state.lock(connection, review.contact_number)
-        gone = erase(connection, review_id)
-        if gone:  # else somebody erased it while we waited for the lock
+        is_erased = repository.erase(connection, review_id)
+        if is_erased:  # else somebody else erased it while we waited for the lock
             which = LoggedMessage.conversation_id == review.conversation_id
             message_erasure.erase_words(connection, which, utc_now())
-    if gone:
+    if is_erased:
         logger.info("review erased review=%d conversation=%s", review_id, review.conversation_id)
-    return gone
+    return is_erased
 
 
 @dataclass(frozen=True, slots=True)
 class ErasedContact:
-    """How much there was of a contact."""
+    """How many reviews and messages of a contact were erased."""
 
     reviews: int
     messages: int
 
 
 def erase_contact(database: Database, contact: str, key: str) -> ErasedContact | None:
-    """Erase a contact's reviews, words and number; None if unknown.
+    """Erase a contact's reviews, words and number; return None if nothing is known of it.
 
-    The log keeps a pseudonym in the number's place. `key` makes it: the first of
-    Settings.pseudonym_keys. Raises one of db.errors.TRANSIENT_ERRORS, also where the contact stays
+    In the log a pseudonym replaces the number. `key` makes it: the first of
+    Settings.pseudonym_keys. Raises one of db.errors.TRANSIENT_ERRORS, also if the contact stays
     locked for too long.
     """
     if contact.startswith(PSEUDONYM_PREFIX):
@@ -58,11 +58,11 @@ def erase_contact(database: Database, contact: str, key: str) -> ErasedContact |
     name = pseudonym(contact, key)
     with database.write() as connection:
         contact_state.lock(connection, contact)
-        messages = message_erasure.forget(connection, contact, name, utc_now())
-        gone = forget(connection, contact)
-    if not gone and not messages:
+        messages = message_erasure.erase_all_of(connection, contact, name, utc_now())
+        reviews = repository.erase_all_of(connection, contact)
+    if not reviews and not messages:
         return None
     logger.info(
-        "contact forgotten contact=%s reviews=%d messages=%d", mask(contact), gone, messages
+        "contact erased contact=%s reviews=%d messages=%d", mask(contact), reviews, messages
     )
-    return ErasedContact(gone, messages)
+    return ErasedContact(reviews, messages)

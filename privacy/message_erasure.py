@@ -1,7 +1,6 @@
-"""All SQL that erases the words of messages."""
+"""The SQL that erases messages' words, replies and media."""
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -9,13 +8,13 @@ from sqlalchemy.orm import aliased
 
 from models import LoggedMessage
 
-_NO_WORDS: dict[str, Any] = {"body": "", "reply": "", "media": [], "answers": {}, "context": {}}
+_NO_WORDS: dict[str, object] = {"body": "", "reply": "", "media": [], "answers": {}, "context": {}}
 
 
 def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
-    """Erase the words of messages; return how many had some.
+    """Erase the words of the messages that match `which`; return how many had words.
 
-    SIDs and facts without words stay, so that repeats are known and turns keep their order.
+    SIDs and facts without words stay, so that repeats are recognised and turns keep their order.
     """
     erased = connection.execute(
         sa.update(LoggedMessage)
@@ -25,36 +24,36 @@ def erase_words(connection: Connection, which: sa.ColumnElement[bool], now: date
     return erased.rowcount
 
 
-def find_old(connection: Connection, before: datetime, most: int) -> dict[str, str]:
-    """Find conversations with words that have no message since `before`; return their contacts.
+def find_old(connection: Connection, before: datetime, limit: int) -> dict[str, str]:
+    """Find conversations with words and without a message since `before`; return their contacts.
 
-    Looks at `most` messages.
+    The result is by conversation id, from the `limit` oldest messages.
     """
     query = (
         sa.select(LoggedMessage.conversation_id, LoggedMessage.contact_number)
         .where(
             LoggedMessage.erased_at.is_(None),
             LoggedMessage.received_at < before,
-            ~is_newer(before),
+            ~has_newer(before),
         )
         .order_by(LoggedMessage.received_at)
-        .limit(most)
+        .limit(limit)
     )
     return {row.conversation_id: row.contact_number for row in connection.execute(query)}
 
 
-def is_newer(before: datetime) -> sa.Exists:
-    """Say of a logged message whether its conversation has one that was received since then."""
+def has_newer(before: datetime) -> sa.Exists:
+    """Return the condition that a message's conversation has one received since `before`."""
     newer = aliased(LoggedMessage)
     return sa.exists().where(
         newer.conversation_id == LoggedMessage.conversation_id, newer.received_at >= before
     )
 
 
-def forget(connection: Connection, contact: str, name: str, now: datetime) -> int:
-    """Give a contact's messages the pseudonym `name`, and take their words out.
+def erase_all_of(connection: Connection, contact: str, name: str, now: datetime) -> int:
+    """Erase the words of a contact's messages and replace the contact by the pseudonym `name`.
 
-    Their turns go on after those that the pseudonym already has. Returns how many there were.
+    Their turns follow those that the pseudonym already has. Returns how many messages there were.
     The contact must be locked.
     """
     last_turn = sa.select(sa.func.max(LoggedMessage.turn))

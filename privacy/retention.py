@@ -1,4 +1,4 @@
-"""RETENTION_DAYS: the words of old conversations leave the log, in steps that disturb nobody."""
+"""RETENTION_DAYS: erase the words of old conversations, in small steps that delay nobody."""
 
 import threading
 from datetime import timedelta
@@ -14,23 +14,24 @@ from storage import contact_state
 
 
 class Retention:
-    """A thread that erases what is older than `kept`; with None there is nothing to do.
+    """A thread that erases the words of conversations older than `kept`; None keeps everything.
 
-    Each worker has one. What one of them has erased the others do not find any more.
+    `ttl` is the idle time after which a conversation ends. Each worker process has such a thread,
+    and one of them works at a time.
     """
 
     STEP = 100
-    """Messages whose conversations are erased in one transaction."""
+    """The conversations of this many messages are erased in one transaction."""
     BETWEEN_STEPS_SECONDS = 0.2
     BETWEEN_ROUNDS_SECONDS = 3600.0
 
     def __init__(self, database: Database, kept: timedelta | None, ttl: timedelta) -> None:
         self._database = database
-        # A conversation that may still go on is not old: its next turn needs its words. A minute
-        # more, as a turn that began within the time may be committing yet.
+        # A conversation that may still go on is not old: its next turn needs its words. One minute
+        # more, because a turn that began in time may not be committed yet.
         self._kept = None if kept is None else max(kept, ttl + timedelta(minutes=1))
         self._left_some = False
-        """Whether the last step left out a contact who was being answered."""
+        """Whether the last step skipped a contact who was being answered."""
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -40,7 +41,7 @@ class Retention:
             self._thread.start()
 
     def close(self) -> None:
-        """End after the present step, or without waiting for a database that does not answer."""
+        """End the thread after its present step; wait at most 5 s for it."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
@@ -52,14 +53,14 @@ class Retention:
                 erased = self.erase_some()
                 goes_on = erased or self._left_some
                 pause = self.BETWEEN_STEPS_SECONDS if goes_on else self.BETWEEN_ROUNDS_SECONDS
-            except Exception as error:  # whatever it is, the next round may go well
-                logger.error("retention tries again in a minute: %s", describe(error))
+            except Exception as error:  # whatever it is, the next round may succeed
+                logger.error("retention failed, next try in 60 s: %s", describe(error))
                 pause = 60.0
 
     def erase_some(self) -> int:
-        """Erase the words of the oldest conversations; return how many messages had some.
+        """Erase the words of the oldest conversations; return how many messages had words.
 
-        Raises one of database.TRANSIENT_ERRORS.
+        Raises one of db.errors.TRANSIENT_ERRORS.
         """
         if self._kept is None:
             return 0
@@ -74,12 +75,12 @@ class Retention:
             # One worker at a time, so that none waits for rows that another is erasing.
             if not advisory_locks.try_lock(connection, AdvisoryLock.RETENTION):
                 return 0
-            # A contact who writes just now keeps the conversation: it is not old any more.
+            # A contact who is writing now keeps the conversation: it is not old any more.
             locked = contact_state.try_lock(connection, {*old.values()})
             ids = [id_ for id_, contact in old.items() if contact in locked]
-            is_old = LoggedMessage.conversation_id.in_(ids) & ~message_erasure.is_newer(before)
+            is_old = LoggedMessage.conversation_id.in_(ids) & ~message_erasure.has_newer(before)
             erased = message_erasure.erase_words(connection, is_old, now)
         if erased:
-            logger.info("retention: words erased messages=%d", erased)
+            logger.info("retention erased words messages=%d", erased)
         self._left_some = len(ids) < len(old)
         return erased

@@ -17,8 +17,8 @@ COLUMNS = (
     "created_at",
 )
 
-# What a spreadsheet may run as a formula: at the beginning of a cell, or after a line break, a tab or
-# a semicolon, which it may read as the end of a cell. Invisible characters and quotes before it don't
+# What a spreadsheet may run as a formula: at the beginning of a cell, or after a line break, tab or
+# semicolon, which it may read as the end of a cell. Invisible characters and quotes before it don't
 # prevent that. https://owasp.org/www-community/attacks/CSV_Injection
 _SPACES = r" \f\v\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _MARKS = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"

@@ -1,4 +1,4 @@
-"""A customer is forgotten whole: reviews, words, an unfinished conversation, the number itself."""
+"""Everything of a customer is erased: reviews, words, an unfinished conversation, the number."""
 
 import io
 import logging
@@ -37,7 +37,7 @@ from tests.support.traces import (
     traces,
 )
 
-PSEUDONYM_PREFIX = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
+TRACES = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
 LAMP = "Thanks Ana -- your review for Lamp has been recorded."
 
 
@@ -45,15 +45,15 @@ LAMP = "Thanks Ana -- your review for Lamp has been recorded."
     params=[("memory", "sqlite_url"), ("redis", "postgres_url"), ("database", "sqlite_url")]
 )
 def client(request: pytest.FixtureRequest, make_client: MakeClient, valkey: Valkey) -> TestClient:
-    """A local app with each store; writer/test_forgotten.py has each on the other database."""
+    """A local app with each store; tests/ingest has each on the other database."""
     store, url = request.param
     return make_client(
         database_url=request.getfixturevalue(url), conversation_store=store, redis_url=valkey.url
     )
 
 
-def forget(client: TestClient, contact: str = ANA) -> int:
-    """Have a contact forgotten; return the status of the answer."""
+def erase(client: TestClient, contact: str = ANA) -> int:
+    """Have a contact erased; return the status of the answer."""
     status: int = client.delete(f"/api/contacts/{quote(contact)}").status_code
     return status
 
@@ -63,20 +63,20 @@ def left(client: TestClient, *words: str) -> list[str]:
     return traces(database_of(client), *words)
 
 
-def test_nothing_is_left_of_a_forgotten_customer_and_others_lose_nothing(
+def test_nothing_is_left_of_an_erased_customer_and_others_lose_nothing(
     client: TestClient, valkey: Valkey
 ) -> None:
     unfinished = [message_form(ANA, text) for text in ("Hi", "Zanzibar rug")]
     sent = [*finish(client, ANA), *finish(client, ANA, "Sofa", "Ana", "Soft."), *unfinished]
     say(client, *unfinished)
     tell(client, BEN, "Hi", "Chair", "Ben", "Hard.", "Hi", "Table")
-    assert left(client, *PSEUDONYM_PREFIX) == [*PSEUDONYM_PREFIX]
+    assert left(client, *TRACES) == [*TRACES]
     others = [item for item in listed(client) if item["contact_number"] == BEN]
 
     response = client.delete(f"/api/contacts/{ANA}")
     assert (response.status_code, response.content) == (204, b"")
 
-    assert left(client, *PSEUDONYM_PREFIX) == []
+    assert left(client, *TRACES) == []
     with Redis.from_url(valkey.url) as redis:
         for key in redis.scan_iter():
             assert 0 < redis.pttl(key) <= 60_000
@@ -90,18 +90,18 @@ def test_nothing_is_left_of_a_forgotten_customer_and_others_lose_nothing(
 def test_the_next_message_begins_anew_with_nothing_of_before(client: TestClient) -> None:
     for said in ([], ["Zanzibar lamp"], ["Zanzibar lamp", "Wilhelmina"]):
         tell(client, ANA, "Hi", *said)
-        assert forget(client) == 204
+        assert erase(client) == 204
         assert tell(client, ANA, "Hello again") == GREETING
         assert tell(client, ANA, "Lamp", "Ana", "Bright.") == LAMP
     assert left(client, "Zanzibar", "Wilhelmina") == []
     require_order(client)
 
 
-def test_a_late_repeat_is_met_with_silence_and_brings_nobody_back(client: TestClient) -> None:
+def test_a_late_repeat_gets_an_empty_reply_and_brings_nobody_back(client: TestClient) -> None:
     unfinished = [message_form(ANA, text) for text in ("Hi", "Sofa")]
     sent = [*finish(client, ANA), *unfinished]
     say(client, *unfinished)
-    forget(client)
+    erase(client)
     before = everything(database_of(client))
     with ThreadPoolExecutor(4) as pool:
         answers = [*pool.map(lambda form: client.post("/webhook", data=form), sent * 2)]
@@ -116,22 +116,22 @@ def test_a_late_repeat_is_met_with_silence_and_brings_nobody_back(client: TestCl
     require_order(client)
 
 
-def test_a_customer_is_forgotten_as_often_as_they_come_back(local: TestClient) -> None:
+def test_a_customer_can_be_erased_again_after_coming_back(local: TestClient) -> None:
     sent = []
     for turn in range(1, 5):
         sent += [*finish(local, ANA, f"Zanzibar {turn}", *WORDS[1:]), message_form(ANA, "Hi")]
         say(local, sent[-1])
-        assert [forget(local), forget(local)] == [204, 404]
-        assert left(local, "Zanzibar", *PSEUDONYM_PREFIX) == []
+        assert [erase(local), erase(local)] == [204, 404]
+        assert left(local, "Zanzibar", *TRACES) == []
         assert {local.post("/webhook", data=form).content for form in sent} == {SILENCE}
         assert len(erased_sids(database_of(local))) == len(sent)
     require_order(local)
 
 
-def test_of_owners_who_forget_at_once_one_has_done_it(client: TestClient) -> None:
+def test_only_one_of_several_owners_at_once_erases_a_contact(client: TestClient) -> None:
     finish(client, ANA)
     with ThreadPoolExecutor(3) as owners:
-        assert sorted(owners.map(lambda _: forget(client), range(3))) == [204, 404, 404]
+        assert sorted(owners.map(lambda _: erase(client), range(3))) == [204, 404, 404]
     require_order(client)
 
 
@@ -155,11 +155,11 @@ def test_a_contact_is_named_as_in_the_list_or_as_twilio_does(
     assert [item["contact_number"] for item in listed(local)] == ["+15550000001"]
 
 
-def test_who_is_only_alike_is_not_forgotten(local: TestClient) -> None:
+def test_a_similar_contact_is_not_erased(local: TestClient) -> None:
     finish(local, ANA)
     before = everything(database_of(local))
     for near in (ANA[1:], ANA[:-1], f"{ANA}0", f"{ANA}/", "%", "_" * len(ANA), "*", "forgotten-"):
-        assert forget(local, near) == 404
+        assert erase(local, near) == 404
     assert everything(database_of(local)) == before
 
 
@@ -176,13 +176,13 @@ def keep_legacy_reviews(client: TestClient, *contacts: str) -> None:
 
 def test_reviews_from_before_the_log_go_with_their_customer(local: TestClient) -> None:
     keep_legacy_reviews(local, ANA, BEN)
-    assert forget(local) == 204
+    assert erase(local) == 204
     assert [item["contact_number"] for item in listed(local)] == [BEN]
     assert left(local, ANA) == []
     require_order(local)
 
 
-def test_where_nobody_is_named_nobody_is_forgotten(local: TestClient) -> None:
+def test_without_a_contact_nobody_is_erased(local: TestClient) -> None:
     """`curl -X DELETE $URL/api/contacts/$CONTACT` with a variable that is empty."""
     keep_legacy_reviews(local, "", "")  # that program may have kept no number
     for nobody in ("", "whatsapp:", "%20", "whatsapp:%20", "%00"):
@@ -193,14 +193,14 @@ def test_where_nobody_is_named_nobody_is_forgotten(local: TestClient) -> None:
 def test_late_status_callbacks_bring_nobody_back(local: TestClient) -> None:
     callback = f"twilio-status-callback?review={finish(local, ANA)[0]['MessageSid']}"
     finish(local, BEN)
-    forget(local)
+    erase(local)
     before = everything(database_of(local))
     answer = Simulator(local).report(callback, ANA, "SM" + "9" * 32, "delivered")
     assert answer.status_code == 204
     assert everything(database_of(local)) == before
 
 
-def test_what_takes_the_numbers_place_is_made_with_the_secret_key(
+def test_the_pseudonym_is_made_with_the_secret_key(
     production: TestClient, twilio: Simulator
 ) -> None:
     form = message_form(ANA, "Hi")
@@ -227,28 +227,28 @@ def log() -> Iterator[io.StringIO]:
         each.removeHandler(written)
 
 
-def test_the_log_tells_of_a_forgetting_by_two_digits(local: TestClient, log: io.StringIO) -> None:
+def test_an_erasure_is_logged_with_a_masked_number(local: TestClient, log: io.StringIO) -> None:
     for said in (WORDS, WORDS[:1]):
         tell(local, ANA, "Hi", *said)
-    forget(local)
-    forget(local)
-    assert "contact forgotten contact=+1…43 reviews=1 " in log.getvalue()
-    assert not [word for word in PSEUDONYM_PREFIX if word in log.getvalue()]
+    erase(local)
+    erase(local)
+    assert "contact erased contact=+1…43 reviews=1 " in log.getvalue()
+    assert not [word for word in TRACES if word in log.getvalue()]
 
 
-def test_customers_write_on_while_they_are_forgotten_again_and_again(client: TestClient) -> None:
+def test_customers_write_on_while_they_are_erased_again_and_again(client: TestClient) -> None:
     contacts, written = [f"+1555000000{number}" for number in range(2)], Event()
 
     def write(contact: str) -> None:
         for text in ["Hi", "Zanzibar", "Wilhelmina", "Good."] * 2:
             assert tell(client, contact, text)
 
-    def forget_all() -> None:
+    def erase_all() -> None:
         while not written.is_set():
-            assert {forget(client, contact) for contact in contacts} <= {204, 404}
+            assert {erase(client, contact) for contact in contacts} <= {204, 404}
 
     with ThreadPoolExecutor(3) as people:
-        owner = people.submit(forget_all)
+        owner = people.submit(erase_all)
         try:
             list(people.map(write, contacts))
         finally:
@@ -256,7 +256,7 @@ def test_customers_write_on_while_they_are_forgotten_again_and_again(client: Tes
         owner.result()  # raises what went wrong there
     require_order(client)
     for contact in contacts:
-        forget(client, contact)
+        erase(client, contact)
     assert listed(client) == []
     assert left(client, "Zanzibar", "Wilhelmina", "Good.", *contacts) == []
     require_order(client)

@@ -1,4 +1,4 @@
-"""One review is erased, and what was said in its conversation; everything else stays."""
+"""One review is erased with the words of its conversation; everything else stays."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""RETENTION_DAYS: the words of old conversations leave the log, and nothing else does."""
+"""RETENTION_DAYS: the words of old conversations are erased, and nothing else."""
 
 import threading
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def local(make_client: MakeClient, sqlite_url: str) -> TestClient:
 
 
 def age(database: Database, contact: str, by: timedelta) -> None:
-    """Have everything that a contact has said so far be said earlier."""
+    """Move all messages of a contact into the past."""
     with database.write() as connection:
         for time in TIMES:
             key = next(iter(time.class_.__table__.primary_key))
@@ -60,7 +60,7 @@ def age(database: Database, contact: str, by: timedelta) -> None:
 
 
 def erase_all(database: Database, kept: timedelta | None = MONTH) -> list[int]:
-    """Take steps until one finds nothing; return how many messages each has erased."""
+    """Erase in steps until one finds nothing; return how many messages each has erased."""
     retention = Retention(database, kept, TTL)
     return [*iter(retention.erase_some, 0)]
 
@@ -194,7 +194,7 @@ def test_the_service_erases_by_itself_from_its_start_to_its_end(
 
 
 class Impatient(threading.Event):
-    """An event that waits for no time, and remembers for how long it was asked to."""
+    """An event that does not wait, and records for how long it was asked to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class TestTwoWorkers:
             age(database_of(client), contact, 2 * MONTH)
         return client
 
-    def test_what_one_is_at_the_other_leaves_alone(
+    def test_a_worker_skips_what_another_is_erasing(
         self, client: TestClient, workers: list[Retention], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         erase_words, others = message_erasure.erase_words, list[int]()
