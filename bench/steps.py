@@ -127,7 +127,7 @@ class WithoutWriter(MessageWriter):
 
     def __init__(self) -> None:
         super().__init__(cast(Database, None), NoCache(), IDLE_AFTER)
-        self.room = self._queue
+        self.queue = self._queue
 
     def _ensure_writer(self) -> None:
         pass
@@ -144,9 +144,9 @@ async def waiting(messages: Sequence[Message]) -> float:
             crowd = [asyncio.create_task(writer.submit(message)) for message in part]
             for _ in range(3):
                 await asyncio.sleep(0)
-            batch = writer.room.next_batch()
-            writer.room.claim(batch)
-            writer.room.answer({entry: Reply(GREETING) for entry in batch})
+            batch = writer.queue.next_batch()
+            writer.queue.claim(batch)
+            writer.queue.answer({pending: Reply(GREETING) for pending in batch})
             await asyncio.gather(*crowd)
         best = min(best, time.perf_counter() - began)
     return 1e6 * best / len(messages)
@@ -154,16 +154,16 @@ async def waiting(messages: Sequence[Message]) -> float:
 
 def in_the_writer(database: Database, messages: Sequence[Message], loop: Any) -> dict[str, float]:
     """Time what the writer does for messages that come in batches."""
-    room = MessageQueue()
-    writer = GroupCommit(database, NoCache(), room, utc_now, IDLE_AFTER, "")
+    queue = MessageQueue()
+    writer = GroupCommit(database, NoCache(), queue, utc_now, IDLE_AFTER, "")
     taken: dict[str, float] = defaultdict(float)
     with timed_statements(database, taken), timed_calls(taken):
         for place in range(0, len(messages), BATCH):
             if place == 4 * BATCH:  # until now statements were compiled
                 taken.clear()
             for message in messages[place : place + BATCH]:
-                room.call_writer(room.enter(message, loop.create_future()))
-            batch = room.next_batch()
+                queue.call_writer(queue.enter(message, loop.create_future()))
+            batch = queue.next_batch()
             began = time.perf_counter()
             writer.take(batch)
             taken["whole"] += time.perf_counter() - began

@@ -1,7 +1,8 @@
-"""Duplicates: Twilio sends a message again where it got no answer in time. Each is recorded once.
+"""Duplicates: Twilio repeats a webhook that got no answer in time. Each message counts once.
 
-The MessageSid is the idempotency key. A message of a known SID is a duplicate: it gets the stored
-reply and changes nothing. Under another contact the SID is rejected, as Twilio never does that.
+The MessageSid is the idempotency key. A message with a known SID is a duplicate: it gets the stored
+reply and changes nothing. If another contact used the SID, the message is rejected: Twilio never
+sends that.
 """
 
 from collections.abc import Sequence
@@ -14,29 +15,32 @@ from storage.batch import LoggedReply
 
 
 class MessageSidTaken(Exception):
-    """Another contact's message has this SID: Twilio never does that."""
+    """A message of another contact has this SID."""
 
 
-def require_same(message: Message, contact: str, text: str) -> None:
-    """Compare a duplicate with the message that came first. Raises MessageSidTaken."""
-    if message.contact != contact:
-        raise MessageSidTaken(message.sid)
-    if message.text != text:
-        logger.warning("a SID came again with another text, the first counts sid=%s", message.sid)
+def require_same(duplicate: Message, contact: str, text: str) -> None:
+    """Compare a duplicate with the first message of its SID. Raises MessageSidTaken.
+
+    A different text is logged only: the first text counts.
+    """
+    if duplicate.contact != contact:
+        raise MessageSidTaken(duplicate.sid)
+    if duplicate.text != text:
+        logger.warning("duplicate with another text, the first counts sid=%s", duplicate.sid)
 
 
 def repeat_reply(
-    message: Message, logged: LoggedReply, pseudonym_keys: Sequence[str]
+    duplicate: Message, logged: LoggedReply, pseudonym_keys: Sequence[str]
 ) -> Reply | MessageSidTaken:
-    """Return the stored reply of a duplicate, or no words where they have been erased.
+    """Return the stored reply, or an empty one if its words have been erased.
 
-    `pseudonym_keys` recognise the pseudonym of an erased contact.
+    `pseudonym_keys` are needed to recognise an erased contact.
     """
     if logged.is_erased:
-        names = {message.contact, *(pseudonym(message.contact, key) for key in pseudonym_keys)}
-        return Reply("") if logged.contact in names else MessageSidTaken(message.sid)
+        names = {duplicate.contact, *(pseudonym(duplicate.contact, key) for key in pseudonym_keys)}
+        return Reply("") if logged.contact in names else MessageSidTaken(duplicate.sid)
     try:
-        require_same(message, logged.contact, logged.text)
+        require_same(duplicate, logged.contact, logged.text)
     except MessageSidTaken as error:
         return error
     return Reply(logged.reply, logged.conversation_id if logged.is_finished else None)

@@ -1,7 +1,7 @@
-"""A message on its way to its answer: who waits for it, and what became of it.
+"""A pending message: its status, and the deliveries that wait for its answer.
 
-waiting -> committing -> answered, or waiting -> withdrawn. Where a COMMIT fails, a message is of
-unknown status until the log has been asked.
+waiting -> committing -> answered, or waiting -> withdrawn. When a COMMIT fails, the message is in
+doubt until the log says whether it was recorded.
 """
 
 from asyncio import Future
@@ -14,9 +14,9 @@ from conversation.model import Message
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the customer is told; no text means: say nothing.
+    """What the customer is told. An empty text sends no message.
 
-    `confirms` is the id of the conversation whose review these words confirm.
+    `confirms` is the id of the conversation whose review this text confirms.
     """
 
     text: str
@@ -24,15 +24,15 @@ class Reply:
 
 
 class InDoubt(Exception):
-    """COMMIT was sent, its answer never came: nobody knows yet whether the message is recorded."""
+    """COMMIT was sent and not answered: we do not know whether the message is recorded."""
 
 
 class ClientGone(Exception):
-    """The client closed its connection before there was an answer: nobody will read one."""
+    """The client closed its connection before the answer: nobody will read it."""
 
 
 class WithdrawnMeanwhile(Exception):
-    """A customer was told to send again while the batch was under way: it goes on without them."""
+    """A message of the batch was withdrawn: the batch must go on without it."""
 
 
 class PendingStatus(Enum):
@@ -45,15 +45,15 @@ class PendingStatus(Enum):
 
 @dataclass(slots=True, eq=False)
 class PendingMessage:
-    """A message on its way. Deliveries of one SID that overlap share the entry, and its answer.
+    """A message that waits for its answer. Duplicates that arrive meanwhile share it.
 
-    `number` counts the arrivals. Each of `deliveries` is waited for, in its own event loop.
+    `number` counts arrivals. Each of `deliveries` is completed in its own event loop.
     """
 
     message: Message
     number: int
     entered_at: float
-    """By time.monotonic."""
+    """By core.clock.monotonic."""
     status: PendingStatus = PendingStatus.WAITING
     deliveries: list[Future[None]] = field(default_factory=list)
     answer: Reply | Exception | None = None
@@ -63,14 +63,14 @@ class PendingMessage:
         return self.status is PendingStatus.ANSWERED or self.status is PendingStatus.WITHDRAWN
 
     def result(self) -> Reply:
-        """Return the answer, or raise it. Raises InDoubt where there is none yet."""
+        """Return the answer, or raise it. Raises InDoubt if there is none yet."""
         if isinstance(self.answer, Reply):
             return self.answer
         raise self.answer or InDoubt
 
 
 def wake(deliveries: Iterable[Future[None]]) -> None:
-    """Let those go on that still wait; in their own event loop."""
+    """Complete the deliveries that still wait. Call it in their own event loop."""
     for delivery in deliveries:
         if not delivery.done():
             delivery.set_result(None)

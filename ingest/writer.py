@@ -1,44 +1,33 @@
-"""Messages in, replies out: one writer thread per process, and what it does about outages.
+"""The message writer: one thread per process that records messages, also through outages.
 
-A reply leaves after COMMIT. Whom the deadline finds still waiting gets the apology, and whom it
-finds in a COMMIT gets no sentence at all, as none would surely be true.
+A reply is sent after COMMIT. At the deadline a message that still waits gets the apology. A message
+whose COMMIT is under way gets no sentence, since none would surely be true.
 """
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from conversation.model import Message
-from core.clock import utc_now
+from core.clock import monotonic, utc_now
 from core.logs import describe, logger
 from db.engine import Database
 from db.errors import TRANSIENT_ERRORS, StartupError
 from ingest.group_commit import GroupCommit
 from ingest.message_queue import MessageQueue
 from ingest.pending import ClientGone, InDoubt, Reply, wake
+from ingest.timing import Timing
 from reviews import repository
 from storage.end_cache import EndCache
 
 
 class MessageWriter:
-    """The writer and its queue. It starts with `start`, or with the first message."""
+    """The writer and its queue. `start` starts it, or the first message does."""
 
-    DEADLINE_SECONDS = 6.0
-    """After arrival. Twilio waits 15 s, or 7 with the webhook address that the README gives."""
-    QUICK_SECONDS = 0.3
-    """An answer that takes longer is slow: from then on the client is watched."""
-    PAUSE_SECONDS = 0.15
-    """Between two tries while the database is away and somebody waits: another worker may have
-    recorded the message, and an apology would be false."""
-    LAST_TRY_SECONDS = 0.05
-    """So long before the earliest deadline is one more try."""
-    LONGEST_PAUSE_SECONDS = 1.0
-    """Between two tries while nobody waits."""
     SAID_AGAIN_SECONDS = 60.0
-    """Between two lines of the log that tell of one outage."""
+    """Between two log lines about the same outage."""
 
     def __init__(
         self,
@@ -47,16 +36,18 @@ class MessageWriter:
         idle_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
         pseudonym_keys: Sequence[str] = ("",),
+        timing: Timing | None = None,
     ) -> None:
         self._database, self._cache, self._clock = database, cache, clock
         self._idle_after, self._pseudonym_keys = idle_after, pseudonym_keys
+        self.timing = timing or Timing()
         self._starting = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
-        self._be_new()
+        self._reset()
 
-    def _be_new(self) -> None:
-        self._queue = MessageQueue(self._look_around)
-        self._recorder = GroupCommit(
+    def _reset(self) -> None:
+        self._queue = MessageQueue(self._do_idle_work, self.timing)
+        self._group_commit = GroupCommit(
             self._database,
             self._cache,
             self._queue,
@@ -74,31 +65,31 @@ class MessageWriter:
     async def submit(
         self, message: Message, client_gone: Callable[[], Coroutine[Any, Any, None]] | None = None
     ) -> Reply:
-        """Wait until the message's turn is on disk; return what was answered to it, now or before.
+        """Wait until the message's turn is on disk; return its reply. A duplicate gets the same.
 
-        At the deadline the message is withdrawn, and the reply is the apology. `client_gone` ends
-        when the client has closed its connection. Raises MessageSidTaken, InDoubt,
-        ClientGone, or StartupError where the process never could.
+        At the deadline the message is withdrawn and the reply is the apology. `client_gone` returns
+        when the client has closed its connection. Raises MessageSidTaken, InDoubt, ClientGone, or
+        StartupError if this process can never record.
         """
         self._ensure_writer()
         if self._failure is not None:
             raise self._failure.with_traceback(None)
         queue, loop = self._queue, asyncio.get_running_loop()
         delivery = loop.create_future()
-        entry = queue.enter(message, delivery)
-        # Two rounds of the loop later: in one it reads what else has come, in the next it takes
-        # that in (uvloop does; asyncio's own loop sees less of it).
-        loop.call_soon(loop.call_soon, queue.call_writer, entry)
-        quick = min(self.QUICK_SECONDS, self.DEADLINE_SECONDS)
-        timer = loop.call_later(quick, self._wait_on, delivery, quick, client_gone)
+        pending = queue.enter(message, delivery)
+        # Two rounds of the loop later: it reads further requests in the first and handles them in
+        # the second (so does uvloop; asyncio's own loop reads fewer).
+        loop.call_soon(loop.call_soon, queue.call_writer, pending)
+        slow = min(self.timing.slow_seconds, self.timing.deadline_seconds)
+        timer = loop.call_later(slow, self._wait_on, delivery, slow, client_gone)
         try:
             await delivery
         finally:
             timer.cancel()
-            queue.leave(entry, delivery)
-        if not entry.is_over:
-            queue.withdraw(entry)
-        return entry.result()
+            queue.leave(pending, delivery)
+        if not pending.is_over:
+            queue.withdraw(pending)
+        return pending.result()
 
     def _wait_on(
         self,
@@ -106,9 +97,9 @@ class MessageWriter:
         waited: float,
         client_gone: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> None:
-        """Let a slow delivery wait until its deadline, or until its client is gone."""
+        """Limit a slow delivery: it ends at its deadline, or when its client is gone."""
         loop = delivery.get_loop()
-        deadline = loop.call_later(self.DEADLINE_SECONDS - waited, wake, [delivery])
+        deadline = loop.call_later(self.timing.deadline_seconds - waited, wake, [delivery])
         delivery.add_done_callback(lambda _: deadline.cancel())
         if client_gone is not None:
             watching = loop.create_task(client_gone())
@@ -116,9 +107,9 @@ class MessageWriter:
             delivery.add_done_callback(lambda _: watching.cancel())
 
     def start(self, on_death: Callable[[], None] = lambda: None) -> None:
-        """Start the writer and wait for its first try to open the database, whatever comes of it.
+        """Start the writer and wait for its first try to open the database, failed or not.
 
-        `on_death` is called, in the writer's thread, should that die later. Raises StartupError.
+        If the writer dies later, it calls `on_death` in its thread. Raises StartupError.
         """
         self._on_death = on_death
         self._ensure_writer()
@@ -129,16 +120,16 @@ class MessageWriter:
     def is_able(self) -> bool:
         """Say whether messages can be recorded, as far as the last try knows."""
         self._ensure_writer()
-        self._tried.wait(self.DEADLINE_SECONDS)
+        self._tried.wait(self.timing.deadline_seconds)
         return self._open and self._failure is None and self._away_since is None
 
     def close(self) -> None:
-        """Answer who waits, as far as the database lets us, and end the writer."""
+        """Answer the pending messages, if the database allows it, and end the writer."""
         self._queue.close()
         if self._thread is not None:
-            self._thread.join(timeout=2 * self.DEADLINE_SECONDS)
+            self._thread.join(timeout=2 * self.timing.deadline_seconds)
             if not self._thread.is_alive():
-                self._be_new()
+                self._reset()
 
     def _ensure_writer(self) -> None:
         if self._thread is None:
@@ -152,7 +143,7 @@ class MessageWriter:
             self._open = self._until_done(self._open_database)
             self._tried.set()
             while (batch := self._queue.next_batch()) and self._until_done(
-                lambda: self._recorder.take(batch)
+                lambda: self._group_commit.take(batch)
             ):
                 pass
         except Exception as error:
@@ -166,16 +157,16 @@ class MessageWriter:
             repository.fill_search_text(self._database)
         except TRANSIENT_ERRORS:
             raise
-        except Exception as error:  # a search finds less, and every message is still recorded
+        except Exception as error:  # searches find less, but every message is still recorded
             logger.error("search_text is not filled in: %s", describe(error))
 
-    def _look_around(self) -> None:
-        """Do what must be done even if no message comes for a long time."""
+    def _do_idle_work(self) -> None:
+        """Do what must not wait for the next message."""
         self._cache.drop_expired()
         self._database.save_lost_files()
 
     def _until_done(self, action: Callable[[], object]) -> bool:
-        """Do it, again and again while the database is away; False where we close before that."""
+        """Retry `action` while the database is away; return False if closed before it succeeds."""
         pause = 0.0
         while True:
             try:
@@ -185,27 +176,27 @@ class MessageWriter:
                 self._tried.set()
             else:
                 if self._away_since is not None:
-                    self._note_back(time.monotonic() - self._away_since)
+                    self._note_back(monotonic() - self._away_since)
                 return True
-            # At once after the first failure: it may have been one connection that broke, and the
-            # pool has new ones.
+            # At once after the first failure: maybe one connection broke, and the pool is new.
             if self._queue.wait_closed(pause):
                 return False
             self._queue.drop_expired()
             pause = self._next_pause(pause)
 
     def _next_pause(self, pause: float) -> float:
-        """Say how long to pause before the next try, by the pause before this one."""
+        """Return the seconds to pause before the next try, after a pause of `pause`."""
         longer = max(2 * pause, 0.05)
         waited = self._queue.longest_wait()
         if waited is None:
-            return min(longer, self.LONGEST_PAUSE_SECONDS)
-        left = self.DEADLINE_SECONDS - waited - self.LAST_TRY_SECONDS
-        longest = left if 0.0 < left < self.PAUSE_SECONDS else self.PAUSE_SECONDS
+            return min(longer, self.timing.idle_retry_seconds)
+        left = self.timing.deadline_seconds - waited - self.timing.last_try_seconds
+        retry = self.timing.retry_seconds
+        longest = left if 0.0 < left < retry else retry
         return min(longer, longest)
 
     def _note_away(self, error: Exception) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._away_since = self._away_since or now
         if now - self._said_at > self.SAID_AGAIN_SECONDS:
             self._said_at, self._said_away = now, True
@@ -221,11 +212,11 @@ class MessageWriter:
         started = self._tried.is_set()
         if not isinstance(error, StartupError):
             logger.critical("the writer ends: %s", describe(error), exc_info=error)
-        elif started:  # else start() raises it, and whoever called that says it
+        elif started:  # else start() raises it, and its caller says it
             logger.critical("the writer ends: %s", error)
         self._failure = error
         self._queue.close()
-        self._queue.refuse(self._queue.everyone(), error)
+        self._queue.refuse(self._queue.all_pending(), error)
         self._tried.set()
         if started:
             self._on_death()

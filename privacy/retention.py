@@ -20,15 +20,16 @@ class Retention:
     and one of them works at a time.
     """
 
-    STEP = 100
-    """The conversations of this many messages are erased in one transaction."""
     BETWEEN_STEPS_SECONDS = 0.2
     BETWEEN_ROUNDS_SECONDS = 3600.0
 
-    def __init__(self, database: Database, kept: timedelta | None, ttl: timedelta) -> None:
-        self._database = database
-        # A conversation that may still go on is not old: its next turn needs its words. One minute
-        # more, because a turn that began in time may not be committed yet.
+    def __init__(
+        self, database: Database, kept: timedelta | None, ttl: timedelta, step: int = 100
+    ) -> None:
+        """The conversations of `step` messages are erased in one transaction."""
+        self._database, self._step = database, step
+        # A conversation that may still go on is not old: its next turn needs its words. A minute
+        # more, as a turn that began within the time may be committing yet.
         self._kept = None if kept is None else max(kept, ttl + timedelta(minutes=1))
         self._left_some = False
         """Whether the last step skipped a contact who was being answered."""
@@ -67,7 +68,7 @@ class Retention:
         now = utc_now()
         before = now - self._kept
         with self._database.read() as connection:
-            old = message_erasure.find_old(connection, before, self.STEP)
+            old = message_erasure.find_old(connection, before, self._step)
         self._left_some = False
         if not old:
             return 0

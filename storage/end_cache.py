@@ -5,7 +5,6 @@ cache keeps words for longer than a minute, so an erasure reaches it within that
 """
 
 import json
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from conversation.model import LogEnd
+from core.clock import monotonic
 from core.logs import describe, logger
 
 T = TypeVar("T")
@@ -53,10 +53,8 @@ class NoCache:
 class MemoryCache:
     """CONVERSATION_STORE=memory: ends in a dict of this process. It is not thread-safe."""
 
-    KEPT_SECONDS = 30.0
-
-    def __init__(self, max_contacts: int = 10_000) -> None:
-        self._max_contacts = max_contacts
+    def __init__(self, *, max_contacts: int = 10_000, kept_seconds: float = 30.0) -> None:
+        self._max_contacts, self.kept_seconds = max_contacts, kept_seconds
         self._ends: OrderedDict[str, tuple[LogEnd, float]] = OrderedDict()
 
     def get(self, contacts: Collection[str]) -> dict[str, LogEnd]:
@@ -64,7 +62,7 @@ class MemoryCache:
         return {contact: self._ends[contact][0] for contact in contacts if contact in self._ends}
 
     def put(self, ends: Mapping[str, LogEnd]) -> None:
-        now = time.monotonic()
+        now = monotonic()
         for contact, end in ends.items():
             self._ends[contact] = (end, now)
             self._ends.move_to_end(contact)
@@ -73,7 +71,7 @@ class MemoryCache:
         self.drop_expired()
 
     def drop_expired(self) -> None:
-        kept_since = time.monotonic() - self.KEPT_SECONDS
+        kept_since = monotonic() - self.kept_seconds
         while self._ends:
             contact, (_, put_at) = next(iter(self._ends.items()))
             if put_at >= kept_since:
@@ -110,7 +108,7 @@ class RedisCache:
             socket_connect_timeout=answer_seconds,
             retry=Retry(NoBackoff(), 0),
         )
-        self._pause_seconds = pause_seconds
+        self.pause_seconds = pause_seconds
         self._paused_until = 0.0
         self._logged_at = -self.LOG_AGAIN_SECONDS
         self._failing_since: float | None = None
@@ -148,7 +146,7 @@ class RedisCache:
         self._redis.close()
 
     def _ask(self, action: Callable[[], T], contacts: Collection[str]) -> T | None:
-        if time.monotonic() < self._paused_until:
+        if monotonic() < self._paused_until:
             return None
         try:
             answer = action()
@@ -162,8 +160,8 @@ class RedisCache:
         return answer
 
     def _note_failure(self, what: str) -> None:
-        now = time.monotonic()
-        self._paused_until = now + self._pause_seconds
+        now = monotonic()
+        self._paused_until = now + self.pause_seconds
         self._failing_since = self._failing_since or now
         if now - self._logged_at > self.LOG_AGAIN_SECONDS:
             self._logged_at = now
@@ -171,7 +169,7 @@ class RedisCache:
 
     def _note_success(self) -> None:
         if self._failing_since is not None:
-            seconds = time.monotonic() - self._failing_since
+            seconds = monotonic() - self._failing_since
             self._failing_since, self._logged_at = None, -self.LOG_AGAIN_SECONDS
             logger.info("redis available again after %.1f s", seconds)
 

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 from core.settings import Settings
 from db.engine import Database, open_database
+from ingest.writer import MessageWriter
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
 from tests.support.databases import Postgres, Valkey, migrated
@@ -170,6 +171,13 @@ def database_of(client: TestClient) -> Database:
     assert isinstance(client.app, FastAPI)
     database: Database = client.app.state.services.database
     return database
+
+
+def writer_of(client: TestClient) -> MessageWriter:
+    """Find the message writer of an app."""
+    assert isinstance(client.app, FastAPI)
+    writer: MessageWriter = client.app.state.services.writer
+    return writer
 
 
 def listed(client: TestClient) -> list[dict[str, Any]]:

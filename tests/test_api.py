@@ -14,12 +14,12 @@ from fastapi.testclient import TestClient
 
 from core.settings import Settings
 from db.engine import Database
-from ingest.writer import MessageWriter
+from ingest.timing import Timing
 from main import create_app
 from models import Review
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
-from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
+from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed, writer_of
 from tests.support.databases import Postgres
 from tests.support.servers import wait_until
 
@@ -249,10 +249,10 @@ def test_ready_is_said_only_where_a_message_could_be_recorded(
 
 
 def test_a_removed_database_file_is_told_to_nobody_as_recorded(
-    make_client: MakeClient, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, sqlite_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(MessageWriter, "DEADLINE_SECONDS", 0.2)
     client = make_client(database_url=sqlite_url)
+    writer_of(client).timing = Timing(deadline_seconds=0.2)
     customer = Customer(Simulator(client))
     customer.says("Hi")
     for file in tmp_path.glob("test.db*"):

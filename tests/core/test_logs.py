@@ -74,7 +74,7 @@ def test_what_is_refused_is_logged_without_its_words(log: Log, twilio: Simulator
     assert twilio.post("/webhook", {**form, "Body": WORDS}).status_code == 200
     assert twilio.post("/webhook", {**form, "From": "whatsapp:+15551111111"}).status_code == 400
     assert "rejected, signature" in log.getvalue()
-    assert "came again with another text" in log.getvalue()
+    assert "duplicate with another text" in log.getvalue()
     assert "another contact's SID" in log.getvalue()
     assert log.keeps_private()
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from db.engine import Database, open_database
 from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable
 from db.integrity import problems
-from ingest.message_queue import MessageQueue
+from ingest.timing import Timing
 from ingest.writer import MessageWriter
 from models import Review
 from storage.end_cache import NoCache
@@ -208,12 +208,9 @@ def test_all_connections_to_a_lost_file_close_before_another_opens(
     assert ids(sqlite_url) == inserted
 
 
-def test_an_idle_process_saves_a_lost_log_by_itself(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MessageQueue, "REMEMBERED_SECONDS", 0.05)
+def test_an_idle_process_saves_a_lost_log_by_itself(sqlite_url: str, tmp_path: Path) -> None:
     database = open_database(sqlite_url)
-    writer = MessageWriter(database, NoCache(), TTL)
+    writer = MessageWriter(database, NoCache(), TTL, timing=Timing(remember_seconds=0.05))
     writer.start()
     assert insert(database) == 1
     remove(tmp_path, "test.db-wal")

@@ -14,6 +14,7 @@ from conversation.model import Message
 from core.clock import utc_now
 from db.engine import Database
 from ingest.pending import PendingMessage, Reply
+from ingest.timing import Timing
 from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, open_cache
@@ -41,11 +42,12 @@ class Interrupted(MessageWriter):
         cache: EndCache,
         patch: pytest.MonkeyPatch,
         clock: Callable[[], datetime] = utc_now,
+        timing: Timing | None = None,
     ) -> None:
         self.before_claim: Callable[[], None] = lambda: None
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
-        super().__init__(database, cache, TTL, clock)
+        super().__init__(database, cache, TTL, clock, timing=timing)
         dialect = database.engine.dialect
         really_commit = dialect.do_commit
 
@@ -56,16 +58,16 @@ class Interrupted(MessageWriter):
 
         patch.setattr(dialect, "do_commit", do_commit)
 
-    def _be_new(self) -> None:
-        super()._be_new()
-        room = self._queue
-        really_claim = room.claim
+    def _reset(self) -> None:
+        super()._reset()
+        queue = self._queue
+        really_claim = queue.claim
 
-        def claim(entries: Iterable[PendingMessage]) -> None:
+        def claim(messages: Iterable[PendingMessage]) -> None:
             self.before_claim()
-            really_claim(entries)
+            really_claim(messages)
 
-        room.claim = claim  # type: ignore[method-assign]
+        queue.claim = claim  # type: ignore[method-assign]
 
 
 def once(action: Callable[[], object]) -> Callable[[], None]:
@@ -91,10 +93,16 @@ def cache(request: pytest.FixtureRequest) -> EndCache:
 
 
 @pytest.fixture
+def timing() -> Timing:
+    """The durations of `writer`; a test may parametrise them."""
+    return Timing()
+
+
+@pytest.fixture
 def writer(
-    database: Database, cache: EndCache, monkeypatch: pytest.MonkeyPatch
+    database: Database, cache: EndCache, timing: Timing, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Interrupted]:
-    running = Interrupted(database, cache, monkeypatch)
+    running = Interrupted(database, cache, monkeypatch, timing=timing)
     running.start()
     yield running
     running.close()

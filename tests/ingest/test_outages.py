@@ -10,8 +10,8 @@ from conversation.wording import APOLOGY
 from db import engine
 from db.engine import Database, open_database
 from db.errors import DatabaseUnavailable
-from ingest.message_queue import MessageQueue
 from ingest.pending import ClientGone, InDoubt, Reply
+from ingest.timing import Timing
 from ingest.writer import MessageWriter
 from models import LoggedMessage
 from storage.end_cache import MemoryCache, NoCache
@@ -55,32 +55,32 @@ class TestAnOutage:
     def test_a_message_withdrawn_at_its_deadline_is_never_recorded(
         self, writer: Interrupted, database: Database
     ) -> None:
-        writer.DEADLINE_SECONDS = 0.05
+        writer.timing = Timing(deadline_seconds=0.05)
         writer.before_claim = fail
         assert tell(writer, message(1)) == [Reply(APOLOGY)]
         writer.before_claim = lambda: None
-        writer.DEADLINE_SECONDS = 6.0
+        writer.timing = Timing()
         assert tell(writer, message(5, "hi again"))[0].text.startswith("Hi!")
         assert count(database, LoggedMessage) == 1
 
     def test_a_withdrawn_message_delivered_again_is_a_new_attempt(
         self, writer: Interrupted, database: Database
     ) -> None:
-        writer.DEADLINE_SECONDS = 0.05
+        writer.timing = Timing(deadline_seconds=0.05)
         writer.before_claim = fail
         tell(writer, message(1))
         writer.before_claim = lambda: None
-        writer.DEADLINE_SECONDS = 6.0
+        writer.timing = Timing()
         assert tell_in_turn(writer, *map(message, range(1, 5)))[-1] == THANKS
         require_one_review(database)
 
     def test_a_batch_goes_on_without_the_message_withdrawn_in_its_midst(
         self, writer: Interrupted, database: Database
     ) -> None:
-        room = writer._queue
+        queue = writer._queue
 
         def withdraw_ana() -> None:
-            room.withdraw(room._by_sid["SM1"])
+            queue.withdraw(queue._by_sid["SM1"])
 
         writer.before_claim = once(withdraw_ana)
         replies = tell(writer, message(1), message(2, "hi", BEN))
@@ -105,13 +105,13 @@ class TestAnOutage:
             writer.after_commit = once(stall)
         else:
             writer.before_commit = once(stall)
-        writer.DEADLINE_SECONDS = 0.2
+        writer.timing = Timing(deadline_seconds=0.2)
         assert isinstance(tell(writer, message(3))[0], InDoubt)
         assert reached.is_set()
         go_on.set()
-        wait_until(lambda: not writer._queue.everyone())
+        wait_until(lambda: not writer._queue.all_pending())
         assert count(database, LoggedMessage) == (3 if committed else 2)
-        writer.DEADLINE_SECONDS = 6.0
+        writer.timing = Timing()
         assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
         require_one_review(database)
 
@@ -128,9 +128,9 @@ class TestAnOutage:
         writer.before_commit = once(stall)
 
         async def deliver_twice() -> list[Any]:
-            writer.DEADLINE_SECONDS = 0.2
+            writer.timing = Timing(deadline_seconds=0.2)
             first = await asyncio.gather(writer.submit(message(1)), return_exceptions=True)
-            writer.DEADLINE_SECONDS = 6.0
+            writer.timing = Timing()
             again = asyncio.ensure_future(writer.submit(message(1)))
             await asyncio.sleep(0)
             go_on.set()
@@ -154,11 +154,11 @@ class TestAnOutage:
         writer = MessageWriter(database, NoCache(), TTL)
         tell_in_turn(writer, message(1), message(2))
         postgres.kill()
-        writer.DEADLINE_SECONDS = 0.5  # not before the writer has tried
+        writer.timing = Timing(deadline_seconds=0.5)  # not before the writer has tried
         assert tell(writer, message(3)) == [Reply(APOLOGY)]
         assert not writer.is_able()
         postgres.start()
-        writer.DEADLINE_SECONDS = 6.0
+        writer.timing = Timing()
         assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
         assert writer.is_able()
         writer.close()
@@ -170,7 +170,7 @@ class TestAnOutage:
     ) -> None:
         replies = tell_in_turn(writer, *map(message, range(1, 5)))
         writer.before_claim = fail
-        writer.DEADLINE_SECONDS = 0.05
+        writer.timing = Timing(deadline_seconds=0.05)
         assert tell_in_turn(writer, *map(message, range(1, 5))) == replies
         assert tell(writer, message(4, contact=BEN)) == [Reply(APOLOGY)]
         writer.before_claim = lambda: None
@@ -188,7 +188,7 @@ class TestAnOutage:
             raise DatabaseUnavailable("database or disk is full")
 
         writer.before_commit = full_disk
-        writer.DEADLINE_SECONDS = 0.5  # not before the writer has tried
+        writer.timing = Timing(deadline_seconds=0.5)  # not before the writer has tried
         assert tell(writer, message(1)) == [Reply(APOLOGY)]
         assert not writer.is_able()
         writer.before_claim = writer.before_commit = lambda: None
@@ -201,13 +201,11 @@ def test_words_are_dropped_in_time_also_while_the_database_is_away(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An erased customer's words, for one."""
-    monkeypatch.setattr(MemoryCache, "KEPT_SECONDS", 0.2)
-    monkeypatch.setattr(MessageQueue, "REMEMBERED_SECONDS", 0.2)
-    database, cache = open_database(sqlite_url), MemoryCache()
-    writer = Interrupted(database, cache, monkeypatch)
+    database, cache = open_database(sqlite_url), MemoryCache(kept_seconds=0.2)
+    writer = Interrupted(database, cache, monkeypatch, timing=Timing(remember_seconds=0.2))
     tell_in_turn(writer, message(1), message(2))
     writer.before_commit = fail
-    writer.DEADLINE_SECONDS = 0.05
+    writer.timing = Timing(deadline_seconds=0.05)
     tell(writer, message(3))
     wait_until(lambda: not cache._ends and not writer._queue._answered)
     assert not writer.is_able()
@@ -239,7 +237,7 @@ def test_tries_are_close_while_somebody_waits_and_one_is_right_before_the_deadli
 class TestAClientThatIsGone:
     def tell_and_leave(self, writer: Interrupted, leave: asyncio.Event | None) -> list[Any]:
         """Deliver a message; its client closes the connection at once, or when it is told to."""
-        writer.QUICK_SECONDS = 0.0
+        writer.timing = Timing(slow_seconds=0.0)
 
         async def deliver() -> list[Any]:
             async def gone() -> None:
@@ -266,7 +264,7 @@ class TestAClientThatIsGone:
     def test_takes_nothing_from_another_that_waits_for_the_same_message(
         self, writer: Interrupted, database: Database
     ) -> None:
-        writer.QUICK_SECONDS = 0.0
+        writer.timing = Timing(slow_seconds=0.0)
         writer.before_claim = fail
 
         async def at_once() -> list[Any]:

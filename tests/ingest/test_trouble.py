@@ -18,6 +18,7 @@ from core.clock import utc_now
 from db.engine import Database, open_database
 from ingest.message_queue import MessageQueue
 from ingest.pending import InDoubt, Reply
+from ingest.timing import Timing
 from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from privacy import message_erasure
@@ -118,11 +119,11 @@ class TestWhatCannotEvenBeLookedUp:
 
         monkeypatch.setattr(batch, "read", fail_for_ana)
         writer.after_commit = once(fail)
-        writer.DEADLINE_SECONDS = 2.0
+        writer.timing = Timing(deadline_seconds=2.0)
         unknown, other = tell(writer, message(1), message(11, "hi", BEN))
         assert isinstance(unknown, InDoubt)
         assert other.text.startswith("Hi!")
-        wait_until(lambda: not writer._queue.everyone())
+        wait_until(lambda: not writer._queue.all_pending())
         monkeypatch.undo()
         assert tell_in_turn(writer, *map(message, range(1, 5)))[-1] == THANKS
 
@@ -134,7 +135,7 @@ class TestWhatCannotEvenBeLookedUp:
 
         monkeypatch.setattr(message_log, "prove_writable", fail_oddly)
         writer.before_claim = fail
-        writer.DEADLINE_SECONDS = 0.5  # not before the writer has tried
+        writer.timing = Timing(deadline_seconds=0.5)  # not before the writer has tried
         assert tell(writer, message(1)) == [Reply(APOLOGY)]
         writer.before_claim = lambda: None
         assert not writer.is_able()
@@ -254,17 +255,17 @@ class TestSeveralWorkers:
         require_one_review(open_database(postgres_url))
 
     def test_busy_contacts_take_turns(self) -> None:
-        room = MessageQueue()
+        queue = MessageQueue()
         busy = MessageQueue.BATCH // MessageQueue.BATCH_PER_CONTACT
         loop = asyncio.new_event_loop()
         for contact in range(busy + 1):
             for n in range(2 * MessageQueue.BATCH_PER_CONTACT):
                 each = message(1000 * contact + n, "x", f"+{contact}")
-                room.call_writer(room.enter(each, loop.create_future()))
+                queue.call_writer(queue.enter(each, loop.create_future()))
         loop.close()
-        first, second = room.next_batch(), room.next_batch()
+        first, second = queue.next_batch(), queue.next_batch()
         last_contact = f"+{busy}"
-        assert last_contact not in {entry.message.contact for entry in first}
+        assert last_contact not in {pending.message.contact for pending in first}
         assert second[0].message.contact == last_contact
 
     def test_stuck_contacts_stall_nobody_else(

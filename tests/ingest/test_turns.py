@@ -14,6 +14,7 @@ from db.engine import Database
 from ingest.idempotency import MessageSidTaken
 from ingest.message_queue import MessageQueue
 from ingest.pending import Reply
+from ingest.timing import Timing
 from models import LoggedMessage
 from tests.ingest.conftest import (
     BEN,
@@ -46,10 +47,8 @@ def stranger(number: int) -> Message:
     return message(10 + number, "hi", f"+1555{number:07}")
 
 
-def test_those_who_come_together_share_a_commit(
-    writer: Interrupted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MessageQueue, "LINGER_SECONDS", math.inf)
+@pytest.mark.parametrize("timing", [Timing(linger_seconds=math.inf)], ids=["linger"])
+def test_those_who_come_together_share_a_commit(writer: Interrupted) -> None:
     tell(writer, message(1))
     commits: list[int] = []
     writer.after_commit = lambda: commits.append(1)
@@ -69,20 +68,18 @@ def test_those_who_come_together_share_a_commit(
 @pytest.mark.parametrize(
     ("others", "seconds"), [(MessageQueue.FLUSH_AT - 1, math.inf), (1, -1.0)], ids=["many", "long"]
 )
-def test_a_stream_of_others_keeps_nobody_waiting(
-    monkeypatch: pytest.MonkeyPatch, others: int, seconds: float
-) -> None:
-    monkeypatch.setattr(MessageQueue, "LINGER_SECONDS", seconds)
-    room, loop = MessageQueue(), asyncio.new_event_loop()
-    first, *_ = [room.enter(stranger(n), loop.create_future()) for n in range(others + 1)]
+def test_a_stream_of_others_keeps_nobody_waiting(others: int, seconds: float) -> None:
+    queue = MessageQueue(timing=Timing(linger_seconds=seconds))
+    loop = asyncio.new_event_loop()
+    first, *_ = [queue.enter(stranger(n), loop.create_future()) for n in range(others + 1)]
     loop.close()
     with ThreadPoolExecutor(1) as writer:
-        batch = writer.submit(room.next_batch)
-        room.call_writer(first)  # not the last who came
+        batch = writer.submit(queue.next_batch)
+        queue.call_writer(first)  # not the last who came
         try:
             assert len(batch.result(timeout=10)) == others + 1
         finally:
-            room.close()
+            queue.close()
 
 
 def test_an_answer_for_a_loop_that_is_gone_troubles_nobody(
@@ -153,28 +150,14 @@ def test_the_first_text_of_a_sid_counts(writer: Interrupted) -> None:
 
 
 class TestLimits:
-    def test_a_full_queue_apologises_at_once(
-        self, writer: Interrupted, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(MessageQueue, "MAX_ENTRIES", 1)
-        reached, go_on = threading.Event(), threading.Event()
-
-        def stall() -> None:
-            reached.set()
-            go_on.wait(30)
-
-        writer.before_claim = once(stall)
-
-        async def crowd() -> list[Reply]:
-            first = asyncio.ensure_future(writer.submit(message(1)))
-            await asyncio.to_thread(reached.wait)
-            refused = await writer.submit(message(2, "hi", BEN))
-            go_on.set()
-            return [await first, refused]
-
-        first, refused = asyncio.run(crowd())
-        assert first.text.startswith("Hi!")
-        assert refused == Reply(APOLOGY)
+    def test_a_full_queue_apologises_at_once(self) -> None:
+        queue, loop = MessageQueue(max_pending=1), asyncio.new_event_loop()
+        first = queue.enter(message(1), loop.create_future())
+        refused = queue.enter(message(2, "hi", BEN), delivery := loop.create_future())
+        loop.close()
+        assert delivery.done()
+        assert refused.result() == Reply(APOLOGY)
+        assert queue.all_pending() == [first]
 
     def test_closing_answers_who_waits(self, writer: Interrupted, database: Database) -> None:
         async def leave() -> list[Reply]:
@@ -197,7 +180,7 @@ class TestLimits:
         died = threading.Event()
         writer.start(on_death=died.set)
         assert writer.is_able()
-        writer._recorder.take = None  # type: ignore[assignment,method-assign]
+        writer._group_commit.take = None  # type: ignore[assignment,method-assign]
         assert isinstance(tell(writer, message(1))[0], TypeError)
         assert died.wait(10)
         assert not writer.is_able()

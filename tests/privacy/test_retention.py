@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from conversation.wording import GREETING
-from core.clock import utc_now
+from core.clock import replaced_by, utc_now
 from core.settings import Settings, SettingsError
 from db.engine import Database, open_database
 from main import create_app
@@ -22,6 +22,7 @@ from privacy.retention import Retention
 from simulator.fake_twilio import message_form
 from storage import contact_state
 from tests.conftest import MakeClient, database_of, listed
+from tests.support.clocks import ClockAhead
 from tests.support.servers import wait_until
 from tests.support.traces import (
     ANA,
@@ -97,14 +98,12 @@ def test_a_late_repeat_of_an_erased_message_is_met_with_silence(local: TestClien
     require_order(local)
 
 
-def test_an_erased_conversation_is_not_taken_up_again(
-    local: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_erased_conversation_is_not_taken_up_again(local: TestClient) -> None:
     """Not even where the clock of the worker that erased it is far ahead."""
     hi = message_form(ANA, "Hi")
     say(local, hi)
-    monkeypatch.setattr("retention.utc_now", lambda: utc_now() + 2 * MONTH)
-    assert erase_all(database_of(local)) == [1]
+    with replaced_by(ClockAhead(2 * MONTH)):
+        assert erase_all(database_of(local)) == [1]
     assert local.post("/webhook", data=hi).content == SILENCE
     assert tell(local, ANA, "Hello again") == GREETING
 
@@ -143,16 +142,13 @@ def test_abandoned_conversations_go_with_their_rows(client: TestClient, database
     require_order(client)
 
 
-def test_the_oldest_go_first_and_in_steps(
-    local: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Retention, "STEP", 2)
+def test_the_oldest_go_first_and_in_steps(local: TestClient) -> None:
     contacts = [f"+1555000000{number}" for number in range(4)]
     for contact in contacts:
         tell(local, contact, "Hi", f"Lamp of {contact}")
         for earlier in contacts[: contacts.index(contact) + 1]:
             age(database_of(local), earlier, MONTH)
-    retention = Retention(database_of(local), MONTH, TTL)
+    retention = Retention(database_of(local), MONTH, TTL, step=2)
     for done in range(1, 5):
         assert retention.erase_some() == 2
         left = traces(database_of(local), *[f"Lamp of {contact}" for contact in contacts])
@@ -177,10 +173,8 @@ def running() -> list[threading.Thread]:
 
 
 def test_the_service_erases_by_itself_from_its_start_to_its_end(
-    local: TestClient, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    local: TestClient, sqlite_url: str
 ) -> None:
-    monkeypatch.setattr(Retention, "STEP", 1)
-    monkeypatch.setattr(Retention, "BETWEEN_STEPS_SECONDS", 0.001)
     for contact in (ANA, BEN):
         finish(local, contact)
         age(database_of(local), contact, MONTH)
@@ -265,9 +259,10 @@ class TestTwoWorkers:
         require_order(client)
 
     def test_at_once_they_erase_everything_once(
-        self, client: TestClient, workers: list[Retention], monkeypatch: pytest.MonkeyPatch
+        self, client: TestClient, workers: list[Retention]
     ) -> None:
-        monkeypatch.setattr(Retention, "STEP", 1)
+        for worker in workers:
+            worker._step = 1
         with ThreadPoolExecutor(2) as pool:
             erased = pool.map(lambda worker: [worker.erase_some() for _ in range(9)], workers)
         assert sum(map(sum, erased)) == 8

@@ -13,7 +13,8 @@ from conversation.wording import GREETING
 from db.engine import open_database
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
-from tests.conftest import listed, make_app
+from storage.end_cache import RedisCache
+from tests.conftest import listed, make_app, writer_of
 from tests.support.databases import Valkey
 from tests.support.traces import TTL
 
@@ -99,12 +100,12 @@ TROUBLES: dict[str, Callable[[Valkey], object]] = {
 @pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_redis_may_be_lost_in_the_middle(
-    installation: Installation,
-    valkey: Valkey,
-    trouble: str,
-    after: int,
+    installation: Installation, valkey: Valkey, trouble: str, after: int
 ) -> None:
     worker = installation.start("redis")
+    cache = writer_of(worker)._cache
+    assert isinstance(cache, RedisCache)
+    cache.pause_seconds = 0.0
     replies = [say(worker, text) for text in TEXTS[:after]]
     TROUBLES[trouble](valkey)
     replies += [say(worker, text) for text in TEXTS[after:]]

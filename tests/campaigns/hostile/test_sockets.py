@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ingest.writer import MessageWriter
+from ingest.timing import Timing
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
 from tests.support.captures import FORM
@@ -244,7 +244,7 @@ def test_what_a_client_did_not_wait_for_is_not_recorded_once_the_database_is_bac
         another_program.execute("BEGIN IMMEDIATE")
         with socket.create_connection(("127.0.0.1", server.port)) as impatient:
             impatient.sendall(head + body)
-            time.sleep(2 * MessageWriter.QUICK_SECONDS)
+            time.sleep(2 * Timing().slow_seconds)
         time.sleep(0.1)  # for the server to notice
         another_program.execute("COMMIT")
         wait_until(lambda: "nobody waits for it sid=SMimpatient" in server.log.read_text())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from audit.client_history import ClientHistory
 from conversation.model import Message
 from conversation.wording import APOLOGY, GREETING
-from ingest.writer import MessageWriter
+from ingest.timing import Timing
 from tests.campaigns.simulation.choices import Choices
 from tests.campaigns.simulation.story import Story
 from tests.campaigns.simulation.workers import TTL, NoAnswer, Worker
@@ -74,7 +74,7 @@ class Line:
             pass
         said = "nothing" if words is None else repr(words)
         self.story.tell(f"{worker.process.name} answers {message.sid} with {said}", "deliveries")
-        if loop.time() - began > MessageWriter.DEADLINE_SECONDS + 0.1:
+        if loop.time() - began > Timing().deadline_seconds + 0.1:
             self.story.problem(f"{message.sid} was answered after {loop.time() - began:.1f} s")
         self.witness.note_answer(message.sid, words if is_heard else None)
         if review is not None and is_heard:

@@ -1,7 +1,7 @@
 """Virtual time: an event loop whose clock jumps, and threads that are greenlets in it.
 
-Our modules find these in the place of `time` and `threading`, and run as they are. A thread goes on
-until it waits for something, so what happens between two of its statements is decided, not raced.
+Our modules get this time from `core.clock` and find these in the place of `threading`; nothing else
+in them is changed. A thread runs until it waits, so the order of events is chosen, never a race.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from types import SimpleNamespace, TracebackType
 from typing import Any
 from unittest.mock import patch
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from core.clock import replaced_by
 from db import engine
-from ingest import group_commit, message_queue, writer
-from privacy import erasure
-from storage import end_cache
+from ingest import message_queue, writer
 
 
 class Stuck(Exception):
@@ -219,15 +219,19 @@ class Thread:
         return not self._ended.is_set()
 
 
+class VirtualClock:
+    """The loop's time as the clock of every module; `utc_now` is the story's."""
+
+    def __init__(self, loop: VirtualLoop, utc_now: Callable[[], datetime]) -> None:
+        self.monotonic, self.utc_now, self.sleep = loop.time, utc_now, sleep
+
+
 @contextmanager
-def virtual_modules(loop: VirtualLoop, clock: Callable[[], Any]) -> Iterator[None]:
+def virtual_modules(loop: VirtualLoop, utc_now: Callable[[], datetime]) -> Iterator[None]:
     """Put virtual time and threads into our modules."""
-    time = SimpleNamespace(sleep=sleep, monotonic=loop.time)
     threading = SimpleNamespace(Lock=Lock, Condition=Condition, Event=Event, Thread=Thread)
     with ExitStack() as patched:
-        for module in (writer, end_cache, group_commit, message_queue):
-            patched.enter_context(patch.object(module, "time", time))
+        patched.enter_context(replaced_by(VirtualClock(loop, utc_now)))
         for module in (writer, engine, message_queue):
             patched.enter_context(patch.object(module, "threading", threading))
-        patched.enter_context(patch.object(erasure, "utc_now", clock))
         yield
