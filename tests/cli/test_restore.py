@@ -83,7 +83,7 @@ def test_what_a_lost_database_left_is_not_mixed_with_a_copy(
 
 IDLE = """
 import sys
-from database import open_database
+from db.engine import open_database
 database = open_database(sys.argv[1])
 with database.read() as connection:
     connection.exec_driver_sql("SELECT 1")
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_the_database_as_it_was(
 KILLED_AT_EVERY_STEP = """
 import os, shutil, signal, sqlite3, sys
 from pathlib import Path
-from backup import restore
+from cli.backup import restore
 copy, old, folder = map(Path, sys.argv[1:])
 
 class Mortal(sqlite3.Connection):

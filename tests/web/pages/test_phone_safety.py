@@ -36,7 +36,7 @@ import os, sys
 os.environ.update(ENVIRONMENT="production", DATABASE_URL="sqlite:////nowhere/x.db",
     TWILIO_AUTH_TOKEN="t", PUBLIC_URL="https://a.example", API_KEY="k" * 16)
 from main import create_app
-from settings import Settings
+from core.settings import Settings
 create_app({settings})
 sys.exit(" ".join({{"phone", "simulator", "httpx", "httpx2"}} & sys.modules.keys()) or None)
 """
