@@ -11,14 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.campaigns.campaign import above_zero, add_publish, publish, require_known
-from tests.campaigns.mutants.mutants import MUTANTS, SIMULATION, Mutant
+from tests.campaigns.mutants.changes import SIMULATION, Mutant
+from tests.campaigns.mutants.mutants import MUTANTS
 from tests.support.servers import ROOT
 
 SECONDS = 600
 
 
 def make(mutant: Mutant, folder: Path) -> None:
-    """Copy the program into a folder, with the mutant's change."""
+    """Copy the program into a folder, with the mutant's changes. Raises ValueError."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(command, cwd=ROOT, text=True).splitlines():
         if not (ROOT / name).is_file():  # removed since, or a link to a folder
@@ -26,21 +27,13 @@ def make(mutant: Mutant, folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)
-    file = folder / mutant.file
-    file.write_text(mutate(mutant, file.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def mutate(mutant: Mutant, source: str) -> str:
-    """Change the code. Raises ValueError where the mutant's code is not there exactly once."""
-    for code, instead in ((mutant.code, mutant.instead), *mutant.also):
-        if source.count(code) != 1:
-            raise ValueError(f"{mutant.name}: not once in {mutant.file}: {code!r}")
-        source = source.replace(code, instead)
-    return source
+    for change in mutant.changes:
+        file = change.file_in(folder)
+        file.write_text(change.apply(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def sentence_of(mutant: Mutant) -> str | None:
-    """Say who noticed a mutant, and how; None where nobody did as was foretold."""
+    """Say who noticed a mutant, and how; None if nothing did as expected."""
     if mutant.noticed_by == SIMULATION:
         command = ["-m", SIMULATION, "--jobs", "1", "--brief"]
         mark = " fails: "
