@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from conversation.wording import GOT_REVIEW
 from simulator.customer import Customer
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form, new_sid
 from tests.conftest import PUBLIC_URL, TOKEN
@@ -126,7 +127,7 @@ def test_a_real_servers_output_holds_nothing_secret(tmp_path: Path) -> None:
                 reply = customer.says(words)
             line.get("/api/reviews", params={"contact": CONTACT, "q": "Secret"})
             line.post("/webhook", params={"To": CONTACT}, data={"From": CONTACT})
-    assert reply == "Thanks Secret-name -- your review for Secret-product has been recorded."
+    assert reply == GOT_REVIEW.format(name="Secret-name", product="Secret-product")
     output = (tmp_path / "log").read_text()
     assert "POST /webhook" in output
     assert "review recorded" in output

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from audit.check import check
 from cli import backup
 from cli.backup import Refused, back_up
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING
 from db.engine import open_database
 from models import LoggedMessage
 from simulator.customer import Customer
@@ -25,10 +26,10 @@ from tests.support.servers import wait_until
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="modes and limits are POSIX's")
 REPLIES = {
-    "Hi! Which product is this review for?",
-    "Okay, got it. What's your name?",
-    "Please send your review for Lamp.",
-    "Thanks Ana -- your review for Lamp has been recorded.",
+    GREETING,
+    GOT_PRODUCT,
+    GOT_NAME.format(product="Lamp"),
+    GOT_REVIEW.format(name="Ana", product="Lamp"),
 }
 
 

@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 from audit.check import check
 from cli import backup
 from cli.backup import back_up
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW
 from core.settings import Settings
 from db.engine import open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
@@ -133,9 +134,9 @@ def test_a_restored_service_goes_on_from_there(run: Run, sqlite_url: str, tmp_pa
     with TestClient(create_app(settings)) as client:
         customer = Customer(Simulator(client), "+15551234567", delivers=())
         assert [customer.says(text) for text in ("Lamp", "Ana", "Fine")] == [
-            "Okay, got it. What's your name?",
-            "Please send your review for Lamp.",
-            "Thanks Ana -- your review for Lamp has been recorded.",
+            GOT_PRODUCT,
+            GOT_NAME.format(product="Lamp"),
+            GOT_REVIEW.format(name="Ana", product="Lamp"),
         ]
         with closing(sqlite3.connect(file)) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

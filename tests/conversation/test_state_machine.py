@@ -6,17 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from conversation import state_machine
+from conversation import state_machine, wording
 from conversation.model import Answers, LogEnd, Message, Outcome, Situation, State, Turn
 from conversation.state_machine import replay, take_turn
-from conversation.wording import TOO_LONG
+from conversation.wording import GOT_REVIEW, GREETING, NOT_TEXT, TOO_LONG
 from core.text import is_blank
 
-QUESTIONS = {
-    State.ASK_NAME: "Which product is this review for?",
-    State.ASK_REVIEW: "What's your name?",
-    State.FINISH: "Please send your review for iPhone 15.",
-}
+QUESTIONS = {state: asked.format(product="iPhone 15") for state, asked in wording.QUESTIONS.items()}
 SO_FAR: dict[str, Answers] = {
     State.ASK_NAME: {},
     State.ASK_REVIEW: {"product": "iPhone 15"},
@@ -61,7 +57,7 @@ def test_a_finished_conversation_makes_one_review_of_what_was_typed() -> None:
     assert turns[-1].answers == {"product": texts[1], "name": texts[2], "review": texts[3]}
     assert [turn.number for turn in turns] == [turn.position for turn in turns] == [1, 2, 3, 4]
     assert {turn.conversation_id for turn in turns} == {"SM0"}
-    assert turns[-1].reply.startswith("Thanks O'Brien -- your review for   Sofa cover {product} %s")
+    assert turns[-1].reply == GOT_REVIEW.format(name="O'Brien", product=texts[1])
 
 
 @pytest.mark.parametrize("state", SO_FAR)
@@ -72,7 +68,7 @@ def test_a_finished_conversation_makes_one_review_of_what_was_typed() -> None:
 def test_a_message_without_text_keeps_the_state_and_is_asked_for_again(
     state: State, nothing: str
 ) -> None:
-    reply = f"Sorry, I can only read text. {QUESTIONS[state]}"
+    reply = f"{NOT_TEXT} {QUESTIONS[state]}"
     turn = take_turn(at(state), message(nothing))
     assert turn == Turn(6, "SM3", 4, Outcome.ASKED_AGAIN, state, SO_FAR[state], reply)
 
@@ -80,19 +76,16 @@ def test_a_message_without_text_keeps_the_state_and_is_asked_for_again(
 @pytest.mark.parametrize(("state", "limit"), state_machine.MAX_CHARACTERS.items())
 def test_a_text_over_the_limit_is_asked_for_again(state: State, limit: int) -> None:
     turn = take_turn(at(state), message("😊" * (limit + 1)))
-    assert turn.reply == f"Sorry, that is longer than {limit:,} characters. {QUESTIONS[state]}"
+    assert turn.reply == f"{TOO_LONG.format(limit=limit)} {QUESTIONS[state]}"
     assert (turn.outcome, turn.state, turn.answers) == ("asked_again", state, SO_FAR[state])
     assert take_turn(at(state), message("😊" * limit)).state != state
 
 
 def test_the_limits_are_150_150_and_8000() -> None:
     assert list(state_machine.MAX_CHARACTERS.values()) == [150, 150, 8000]
-    assert TOO_LONG.format(limit=8000).endswith("longer than 8,000 characters.")
 
 
-OPENED = Turn(
-    6, "SM9", 1, Outcome.OPENED, State.ASK_NAME, {}, "Hi! Which product is this review for?"
-)
+OPENED = Turn(6, "SM9", 1, Outcome.OPENED, State.ASK_NAME, {}, GREETING)
 
 
 @pytest.mark.parametrize("text", ["", "a photo's caption", "x" * 9000])

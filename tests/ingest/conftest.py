@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from audit.check import check
 from conversation.model import Message
+from conversation.wording import GOT_REVIEW
 from core.clock import utc_now
 from db.engine import Database
 from ingest.pending import PendingMessage, Reply
@@ -22,7 +23,7 @@ from storage.end_cache import EndCache, open_cache
 ANA, BEN = "+15551234567", "+15557654321"
 TTL = timedelta(hours=24)
 TEXTS = ("hi", "iPhone 15", "Sarah", "Lovely.")
-THANKS = Reply("Thanks Sarah -- your review for iPhone 15 has been recorded.", "SM1")
+THANKS = Reply(GOT_REVIEW.format(name="Sarah", product="iPhone 15"), "SM1")
 
 
 def message(number: int, text: str | None = None, contact: str = ANA) -> Message:

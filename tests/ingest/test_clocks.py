@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from audit.check import check
-from conversation.wording import GREETING
+from conversation.wording import GOT_PRODUCT, GREETING
 from db.engine import Database, open_database
 from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
@@ -58,7 +58,7 @@ def test_a_conversation_is_idle_after_the_last_message_and_not_before(
 ) -> None:
     tell(writer, message(1))
     clock.now += TTL
-    assert tell(writer, message(2))[0].text == "Okay, got it. What's your name?"
+    assert tell(writer, message(2))[0].text == GOT_PRODUCT
     clock.now += TTL + timedelta(microseconds=1)
     assert tell(writer, message(3))[0].text == GREETING
     require_order(database)

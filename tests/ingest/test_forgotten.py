@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from audit.check import check
 from conversation.model import LogEnd
-from conversation.wording import APOLOGY, GREETING
+from conversation.wording import APOLOGY, GOT_REVIEW, GREETING
 from core.pseudonym import pseudonym
 from db.engine import Database, open_database
 from db.errors import TRANSIENT_ERRORS
@@ -40,7 +40,7 @@ def require_a_new_beginning(writer: Interrupted, database: Database) -> None:
     said = enumerate(("Hello again", "Sofa", "Ana", "Soft."), 101)
     replies = tell_in_turn(writer, *(message(number, text) for number, text in said))
     assert replies[0] == HELLO
-    assert replies[3].text == "Thanks Ana -- your review for Sofa has been recorded."
+    assert replies[3].text == GOT_REVIEW.format(name="Ana", product="Sofa")
     assert traces(database, *TEXTS[1:]) == []
     assert check(database).problems == []
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from conversation.wording import GREETING
+from conversation.wording import GOT_NAME, GOT_REVIEW, GREETING
 from core import logs
 from core.clock import utc_now
 from core.pseudonym import pseudonym
@@ -37,8 +37,8 @@ from tests.support.traces import (
     traces,
 )
 
-TRACES = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
-LAMP = "Thanks Ana -- your review for Lamp has been recorded."
+PSEUDONYM_PREFIX = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
+LAMP = GOT_REVIEW.format(name="Ana", product="Lamp")
 
 
 @pytest.fixture(
@@ -83,7 +83,7 @@ def test_nothing_is_left_of_an_erased_customer_and_others_lose_nothing(
     sids = {form["MessageSid"] for form in sent}
     assert erased_sids(database_of(client)) == sids
     assert listed(client) == others
-    assert tell(client, BEN, "Ben") == "Please send your review for Table."
+    assert tell(client, BEN, "Ben") == GOT_NAME.format(product="Table")
     require_order(client)
 
 

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from conversation.wording import GOT_NAME, GOT_REVIEW
 from core.clock import utc_now
 from core.text import search_text
 from db.engine import Database
@@ -85,7 +86,7 @@ def test_the_conversation_that_its_customer_is_in_goes_on(
     finish(client, ANA)
     tell(client, ANA, "Hi", "Sofa", "Ana")
     assert erase(client, 1) == 204
-    assert tell(client, ANA, "Soft.") == "Thanks Ana -- your review for Sofa has been recorded."
+    assert tell(client, ANA, "Soft.") == GOT_REVIEW.format(name="Ana", product="Sofa")
     assert [item["product_review"] for item in listed(client)] == ["Soft."]
     require_order(client)
 
@@ -102,13 +103,13 @@ def test_a_late_repeat_is_answered_with_silence_and_changes_nothing(
         assert (again.status_code, again.content) == (200, SILENCE)
         assert client.post("/webhook", data={**form, "From": BEN}).status_code == 400
     assert everything(database) == before
-    assert tell(client, ANA, "Ana") == "Please send your review for Sofa."
+    assert tell(client, ANA, "Ana") == GOT_NAME.format(product="Sofa")
 
 
 def test_a_repeat_in_another_conversation_still_gets_its_words(local: TestClient) -> None:
     other, erased = finish(local, ANA, "Sofa", "Ana", "Soft."), finish(local, ANA)
     erase(local, 2)
-    assert say(local, other[-1]) == "Thanks Ana -- your review for Sofa has been recorded."
+    assert say(local, other[-1]) == GOT_REVIEW.format(name="Ana", product="Sofa")
     assert read_twiml(local.post("/webhook", data=erased[-1])) == Answer(None)
 
 

@@ -9,7 +9,7 @@ import redis
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from conversation.wording import GREETING
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING
 from db.engine import open_database
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
@@ -22,9 +22,9 @@ STORES = ("memory", "redis", "database")
 TEXTS = ("Hi", "Rug", "Cy", "Soft.")
 REPLIES = [
     GREETING,
-    "Okay, got it. What's your name?",
-    "Please send your review for Rug.",
-    "Thanks Cy -- your review for Rug has been recorded.",
+    GOT_PRODUCT,
+    GOT_NAME.format(product="Rug"),
+    GOT_REVIEW.format(name="Cy", product="Rug"),
 ]
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW
 from simulator.customer import Customer
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form
 from simulator.twiml_reader import read_twiml
@@ -222,8 +223,8 @@ def test_a_sid_that_another_contact_has_used_is_refused_and_changes_nothing(
     stolen = {**message_form(ben.contact, "Chair"), "MessageSid": used["MessageSid"]}
     assert client.post("/webhook", data=stolen).status_code == 400
     assert logged(client) == before
-    assert ben.says("Sofa") == "Okay, got it. What's your name?"
-    assert ana.says("Ana") == "Please send your review for Lamp."
+    assert ben.says("Sofa") == GOT_PRODUCT
+    assert ana.says("Ana") == GOT_NAME.format(product="Lamp")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -244,7 +245,7 @@ def test_two_fields_are_enough_locally(client: TestClient) -> None:
     two = {"From": "whatsapp:+15551234567"}
     for text in ["hi", "Lamp", "Ana", "Bright."]:
         answer = read_twiml(client.post("/webhook", data={**two, "Body": text}))
-    assert answer.text == "Thanks Ana -- your review for Lamp has been recorded."
+    assert answer.text == GOT_REVIEW.format(name="Ana", product="Lamp")
     assert [review["contact_number"] for review in listed(client)] == [CONTACT]
 
 

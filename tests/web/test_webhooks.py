@@ -5,7 +5,9 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
+from conversation import wording
 from conversation.model import State
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING, NOT_TEXT
 from core.text import clean
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form
@@ -22,13 +24,8 @@ from tests.support.captures import (
     post_unsigned,
 )
 
-GREETING = "Hi! Which product is this review for?"
 ANSWERS = ["hi", "Lamp", "Ana", "Bright."]
-QUESTIONS = {
-    State.ASK_NAME: "Which product is this review for?",
-    State.ASK_REVIEW: "What's your name?",
-    State.FINISH: "Please send your review for Lamp.",
-}
+QUESTIONS = {state: asked.format(product="Lamp") for state, asked in wording.QUESTIONS.items()}
 CONTACT = "+15551234567"
 
 
@@ -66,8 +63,8 @@ def test_text_and_button_that_twilio_really_sent_are_answers(
     contact = body.partition("From=whatsapp%3A%2B")[2].partition("&")[0]
     customer = Customer(twilio, f"+{contact}")
     customer.says("hi")
-    assert read_twiml(post(production, "/webhook", body)).text == "Okay, got it. What's your name?"
-    assert customer.says("Ana") == f"Please send your review for {product}."
+    assert read_twiml(post(production, "/webhook", body)).text == GOT_PRODUCT
+    assert customer.says("Ana") == GOT_NAME.format(product=product)
 
 
 @pytest.mark.parametrize("body", [PHOTO, LOCATION], ids=["photo", "location"])
@@ -80,10 +77,10 @@ def test_a_photo_or_place_that_twilio_really_sent_is_asked_for_again(
     for text in ANSWERS[:steps]:
         customer.says(text)
     answer = read_twiml(post(production, "/webhook", body))
-    assert answer.text == f"Sorry, I can only read text. {QUESTIONS[state]}"
+    assert answer.text == f"{NOT_TEXT} {QUESTIONS[state]}"
     for text in ANSWERS[steps:]:
         reply = customer.says(text)
-    assert reply == "Thanks Ana -- your review for Lamp has been recorded."
+    assert reply == GOT_REVIEW.format(name="Ana", product="Lamp")
 
 
 @pytest.mark.parametrize(
@@ -104,8 +101,8 @@ def test_a_message_without_text_is_asked_for_again(
 ) -> None:
     customer.says("hi")
     reply = customer.sends(message_form(customer.contact, "", **changes))
-    assert reply == "Sorry, I can only read text. Which product is this review for?"
-    assert customer.says("Lamp") == "Okay, got it. What's your name?"
+    assert reply == f"{NOT_TEXT} {QUESTIONS[State.ASK_NAME]}"
+    assert customer.says("Lamp") == GOT_PRODUCT
 
 
 @pytest.mark.parametrize(
@@ -123,13 +120,13 @@ def test_the_text_is_the_body_else_the_button_else_the_list_entry(
 ) -> None:
     customer.says("hi")
     customer.sends(message_form(customer.contact, "", **changes))
-    assert customer.says("Ana") == f"Please send your review for {product}."
+    assert customer.says("Ana") == GOT_NAME.format(product=product)
 
 
 def test_a_photos_caption_is_text(customer: Customer) -> None:
     customer.says("hi")
-    assert customer.sends_photo("Lamp") == "Okay, got it. What's your name?"
-    assert customer.says("Ana") == "Please send your review for Lamp."
+    assert customer.sends_photo("Lamp") == GOT_PRODUCT
+    assert customer.says("Ana") == GOT_NAME.format(product="Lamp")
 
 
 def test_what_twilio_only_sometimes_sends_may_be_missing(customer: Customer) -> None:
@@ -181,7 +178,7 @@ def test_a_contact_without_a_number_finishes_a_review(client: TestClient) -> Non
     customer = Customer(Simulator(client), "US.13491208655302741918")
     for text in ANSWERS:
         reply = customer.sends(message_form(customer.contact, text, WaId=None))
-    assert reply == "Thanks Ana -- your review for Lamp has been recorded."
+    assert reply == GOT_REVIEW.format(name="Ana", product="Lamp")
     assert [review["contact_number"] for review in listed(client)] == [customer.contact]
 
 
@@ -206,7 +203,7 @@ def test_a_review_is_stored_as_it_was_typed(
 ) -> None:
     for text in [*ANSWERS[:3], sent]:
         reply = customer.says(text)
-    assert reply == "Thanks Ana -- your review for Lamp has been recorded."
+    assert reply == GOT_REVIEW.format(name="Ana", product="Lamp")
     assert [review["product_review"] for review in listed(client)] == [stored]
 
 
@@ -245,7 +242,7 @@ def test_a_text_that_is_too_long_is_asked_for_again(
     assert reply == f"Sorry, that is longer than {limit} characters. {question}"
     for text in ANSWERS[step:]:
         reply = customer.says(text)
-    assert reply == "Thanks Ana -- your review for Lamp has been recorded."
+    assert reply == GOT_REVIEW.format(name="Ana", product="Lamp")
 
 
 @pytest.mark.parametrize("word", ["STOP", " stop ", "join abc-def", "START", "HELP", "restart"])
@@ -257,7 +254,7 @@ def test_no_word_is_reserved(client: TestClient, customer: Customer, word: str) 
     (review,) = listed(client)
     said = [review["product_name"], review["user_name"], review["product_review"]]
     assert said == [word.strip()] * 3
-    assert bystander.says("Sofa") == "Okay, got it. What's your name?"
+    assert bystander.says("Sofa") == GOT_PRODUCT
 
 
 def test_a_review_of_every_character_is_stored_on_either_database(

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from twilio.twiml.messaging_response import MessagingResponse
 
+from conversation.wording import GOT_NAME, GOT_REVIEW
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form
 from simulator.twiml_reader import read_twiml
@@ -56,8 +57,8 @@ def test_markup_is_echoed_as_it_was_typed(client: TestClient) -> None:
     customer = Customer(Simulator(client))
     customer.says("hi")
     customer.says(MARKUP)
-    assert customer.says("A & <B>") == f"Please send your review for {MARKUP}."
-    assert customer.says("ok") == f"Thanks A & <B> -- your review for {MARKUP} has been recorded."
+    assert customer.says("A & <B>") == GOT_NAME.format(product=MARKUP)
+    assert customer.says("ok") == GOT_REVIEW.format(name="A & <B>", product=MARKUP)
 
 
 @pytest.mark.parametrize("confirms", [None, "SM1"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING
 from ingest.timing import Timing
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
@@ -131,10 +132,10 @@ def converse(server: Uvicorn) -> list[str]:
 
 
 ANSWERS = [
-    "Hi! Which product is this review for?",
-    "Okay, got it. What's your name?",
-    "Please send your review for Lamp.",
-    "Thanks Ana -- your review for Lamp has been recorded.",
+    GREETING,
+    GOT_PRODUCT,
+    GOT_NAME.format(product="Lamp"),
+    GOT_REVIEW.format(name="Ana", product="Lamp"),
 ]
 
 

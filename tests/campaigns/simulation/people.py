@@ -5,13 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from audit.client_history import ClientHistory
-from conversation.model import Message
-from conversation.wording import APOLOGY, GREETING
+from conversation.model import Message, State
+from conversation.wording import APOLOGY, QUESTIONS
 from ingest.timing import Timing
 from tests.campaigns.simulation.choices import Choices
 from tests.campaigns.simulation.story import Story
 from tests.campaigns.simulation.workers import TTL, NoAnswer, Worker
+from tests.support.sentences import is_thanks
 from whatsapp.statuses import STATUSES, StatusUpdate
+
+ASKED = {State.ASK_NAME: "product", State.ASK_REVIEW: "name", State.FINISH: "review"}
+"""What a question asks for."""
 
 ATTEMPTS = 4
 """How often Twilio delivers a message before it gives up."""
@@ -143,7 +147,7 @@ class Customer:
             if not words or words == APOLOGY:
                 story.tell(f"{self.contact} waits a minute and writes it again")
                 await asyncio.sleep(60)
-            elif words.startswith("Thanks "):
+            elif is_thanks(words):
                 return
             else:
                 text = self._answer_to(words, text)
@@ -151,12 +155,9 @@ class Customer:
                 await asyncio.sleep(choices.one_of(0.5, 3.0, 60.0))
 
     def _answer_to(self, words: str, text: str) -> str:
-        if GREETING.partition("! ")[2] in words:
-            return self.review["product"]
-        if "What's your name?" in words:
-            return self.review["name"]
-        if "Please send your review for " in words:
-            return self.review["review"]
+        for state, part in ASKED.items():
+            if QUESTIONS[state].partition("{")[0] in words:
+                return self.review[part]
         self._line.story.problem(f"{self.contact} wrote {text!r} and was told {words!r}")
         return text
 

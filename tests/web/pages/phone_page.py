@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from conversation.wording import GOT_REVIEW
 from tests.support.servers import ask
 
-THANKS = "Thanks Sarah -- your review for iPhone 15 has been recorded."
+THANKS = GOT_REVIEW.format(name="Sarah", product="iPhone 15")
 
 
 def ready(page: Any) -> Any:

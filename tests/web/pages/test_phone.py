@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audit.check import check
+from conversation.wording import GREETING, NOT_TEXT
 from simulator.fake_twilio import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of, listed
 from tests.support.servers import ROOT
@@ -104,9 +105,7 @@ def test_a_step_tells_the_form_the_answer_and_the_rows(signing: TestClient) -> N
     assert step["request"]["fields"]["From"] == f"whatsapp:{CONTACT}"
     assert (step["request"]["is_signed"], step["request"]["is_forged"]) == (True, False)
     assert step["answer"]["status"] == 200
-    assert step["answer"]["body"].endswith(
-        "<Response><Message>Hi! Which product is this review for?</Message></Response>"
-    )
+    assert step["answer"]["body"].endswith(f"<Response><Message>{GREETING}</Message></Response>")
     [row] = step["records"]["tables"]["messages"]
     assert (row["message_sid"], row["reply"]) == (sid, step["answer"]["words"])
 
@@ -158,7 +157,7 @@ def test_a_message_sent_again_has_one_row_and_the_same_answer(client: TestClient
 def test_what_is_no_text_keeps_the_state(client: TestClient, kind: str, prefix: str) -> None:
     send(client, "Hi")
     step = send(client, sid=new_sid(prefix), kind=kind)
-    assert step["answer"]["words"].startswith("Sorry, I can only read text.")
+    assert step["answer"]["words"].startswith(NOT_TEXT)
     assert step["records"]["state"] == "ASK_NAME"
     media = step["records"]["tables"]["messages"][-1]["media"]
     assert len(media) == (kind != "location")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conversation.wording import GREETING
+from conversation.wording import GOT_PRODUCT, GREETING, NOT_TEXT
 from tests.conftest import make_app
 from tests.support.servers import serve_here
 from tests.web.pages.conftest import OpenPage
@@ -50,7 +50,7 @@ def test_a_step_shows_what_was_posted_what_came_back_and_which_rows_changed(phon
     text = str(step.inner_text())
     assert re.search(r"MessageSid\s+SM[0-9a-f]{32}", text)
     assert "POST /webhook · signed" in text
-    assert "<Response><Message>Hi! Which product is this review for?</Message></Response>" in text
+    assert f"<Response><Message>{GREETING}</Message></Response>" in text
     assert re.search(r"\+ messages SM[0-9a-f]{4}… turn 1, opened “Hi”", text)
     assert "START → ASK_NAME" in text
 
@@ -116,7 +116,7 @@ def test_a_lost_reply_comes_with_the_retry(phone: Any) -> None:
     phone.get_by_text("The reply got lost. Twilio tries again …").wait_for()
     assert len(said(phone, "bot")) == 1
     bubbles(phone, "bot").nth(1).wait_for()
-    assert said(phone, "bot")[-1] == "Okay, got it. What's your name?"
+    assert said(phone, "bot")[-1] == GOT_PRODUCT
     assert counts(phone)["messages"] == (1, 2)
     assert is_all_well(phone)
 
@@ -126,7 +126,7 @@ def test_what_is_no_text_is_asked_for_again(phone: Any, button: str) -> None:
     write(phone, "Hi")
     press(phone, button)
     bubbles(phone, "bot").nth(1).wait_for()
-    assert said(phone, "bot")[-1].startswith("Sorry, I can only read text.")
+    assert said(phone, "bot")[-1].startswith(NOT_TEXT)
     assert state(phone) == "ASK_NAME"
     assert is_all_well(phone)
 

@@ -6,6 +6,8 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from conversation.model import State
+from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING, NOT_TEXT, QUESTIONS
 from models import Review
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator, message_form, photo_form
@@ -31,10 +33,10 @@ def review(client: TestClient, customer: Customer) -> int:
 def test_the_whole_conversation_is_shown_in_order(client: TestClient, review: int) -> None:
     text = client.get(f"/reviews/{review}").text
     said = re.findall(r'<li class="(theirs|ours)">.*?<p[^>]*>(.*?)</p>', text, re.DOTALL)
-    again = "Sorry, I can only read text. Which product is this review for?"
+    again = f"{NOT_TEXT} {QUESTIONS[State.ASK_NAME]}"
     assert said == [
         ("theirs", "Hi"),
-        ("ours", "Hi! Which product is this review for?"),
+        ("ours", GREETING),
         ("theirs", "Photo"),
         ("ours", again),
         ("theirs", "Voice note"),
@@ -42,11 +44,11 @@ def test_the_whole_conversation_is_shown_in_order(client: TestClient, review: in
         ("theirs", "Nothing to read"),
         ("ours", again),
         ("theirs", "Lamp &amp; Co"),
-        ("ours", "Okay, got it. What&#39;s your name?"),
+        ("ours", GOT_PRODUCT.replace("'", "&#39;")),
         ("theirs", "Ana"),
-        ("ours", "Please send your review for Lamp &amp; Co."),
+        ("ours", GOT_NAME.format(product="Lamp &amp; Co")),
         ("theirs", "Bright.\nAnd &lt;warm&gt;."),
-        ("ours", "Thanks Ana -- your review for Lamp &amp; Co has been recorded."),
+        ("ours", GOT_REVIEW.format(name="Ana", product="Lamp &amp; Co")),
     ]
     assert "x.example" not in text  # the address of a photo is nobody's link
 

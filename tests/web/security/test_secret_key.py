@@ -14,6 +14,7 @@ from models import LoggedMessage
 from simulator.fake_twilio import Simulator, message_form, photo_form
 from tests.cli.test_doctor import of
 from tests.conftest import KEY, PRODUCTION, PUBLIC_URL, TOKEN, MakeClient, database_of
+from tests.support.sentences import THANKS
 from tests.support.traces import ANA, BEN, SILENCE, WORDS, everything, require_order
 from web.security import session_cookie
 
@@ -42,7 +43,7 @@ def deliver(client: TestClient, *forms: dict[str, str]) -> list[bytes]:
 def finish(client: TestClient, contact: str = ANA) -> list[dict[str, str]]:
     """Have a customer finish a review; return the messages that it took."""
     forms = [photo_form(contact), *(message_form(contact, text) for text in WORDS)]
-    assert b"Thanks " in deliver(client, *forms)[-1]
+    assert THANKS.encode() in deliver(client, *forms)[-1]
     return forms
 
 
