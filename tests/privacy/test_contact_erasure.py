@@ -37,7 +37,7 @@ from tests.support.traces import (
     traces,
 )
 
-PSEUDONYM_PREFIX = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
+TRACES = (ANA, ANA[1:], *WORDS, MEDIA, "Sofa")
 LAMP = GOT_REVIEW.format(name="Ana", product="Lamp")
 
 
