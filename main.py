@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 import api
 from core import logs
@@ -20,13 +21,21 @@ from db.engine import open_database
 from ingest.writer import MessageWriter
 from privacy.retention import Retention
 from storage.end_cache import open_cache
-from web import api_docs, health, webhooks
+from web import api_docs, errors, health, webhooks
 from web.dependencies import Services
+from web.head import HeadAsGet
 from web.pages import dashboard, live_feed, login
 from web.security.access import Access
 from web.security.csrf import origin_of, reject_cross_origin
-from whatsapp.errors import InvalidRequest
+from web.security.headers import SecurityHeaders
 from whatsapp.inbound import TwilioAccount
+
+
+class App(FastAPI):
+    """FastAPI with two middlewares around everything: the answer to an unexpected error too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SecurityHeaders(HeadAsGet(super().build_middleware_stack()))
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -59,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await to_thread.run_sync(retention.close, limiter=own_thread)
         database.close()
 
-    app = FastAPI(
+    app = App(
         title="WhatsApp review collector",
         description="Every review a customer finishes on WhatsApp is recorded exactly once.",
         lifespan=lifespan,
@@ -94,7 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key", "If-None-Match"],
             expose_headers=["Link", "ETag"],
         )
-    app.add_exception_handler(InvalidRequest, webhooks.reject)
+    errors.install(app)
     app.state.callback_hint = webhooks.CallbackHint()
     app.include_router(api.router)
     app.include_router(health.router)

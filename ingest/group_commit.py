@@ -40,16 +40,17 @@ class GroupCommit:
         self._database, self._cache, self._queue, self._clock = database, cache, queue, clock
         self._idle_after, self._pseudonym_keys = idle_after, pseudonym_keys
 
-    def take(self, messages: list[PendingMessage]) -> None:
+    def take(self, messages: list[PendingMessage]) -> bool:
         """Record a batch in one transaction; if one message makes that fail, one by one.
 
-        What is not answered stays in the queue. The same batch may be taken again. Raises one of
-        TRANSIENT_ERRORS, or InDoubt.
+        Say whether one transaction did it, which proves that we can write; an empty batch is a
+        probe. What is not answered stays in the queue. The same batch may be taken again. Raises
+        one of TRANSIENT_ERRORS, or InDoubt.
         """
         messages = [pending for pending in messages if not pending.is_over]
         if not messages:
             self._prove_able()
-            return
+            return True
         try:
             self._record(messages)
         except (*TRANSIENT_ERRORS, InDoubt):
@@ -60,9 +61,11 @@ class GroupCommit:
             for pending in messages:
                 if pending.message.contact not in locked_elsewhere:
                     locked_elsewhere |= self._take_alone(pending)
+            return False
+        return True
 
     def _prove_able(self) -> None:
-        """Commit something: an outage may end when all its messages have been withdrawn."""
+        """Commit something while no message waits: the database may have gone, or be back."""
         try:
             with self._database.write() as connection:
                 message_log.prove_writable(connection)

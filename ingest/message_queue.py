@@ -1,5 +1,6 @@
 """The message queue: which pending messages are taken next. One lock guards all of it."""
 
+import math
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections import OrderedDict
@@ -112,18 +113,25 @@ class MessageQueue:
 
     # What the writer does.
 
-    def next_batch(self) -> list[PendingMessage]:
+    def next_batch(self, seconds: float = math.inf) -> list[PendingMessage]:
         """Wait for messages and pick a fair batch. They stay in the queue until answered.
 
-        The batch is empty when the queue is closed and empty.
+        The batch is empty after `seconds` without a message, or when the queue is over.
         """
+        end = monotonic() + seconds
         while True:
             with self._lock:
-                if self._changed.wait_for(
-                    lambda: self._is_any_due() or self._closed, self._timing.remember_seconds
-                ):
+                left = min(self._timing.remember_seconds, max(0.0, end - monotonic()))
+                if self._changed.wait_for(lambda: self._is_any_due() or self._closed, left):
                     return self._pick_batch()
             self.drop_expired()
+            if monotonic() >= end:
+                return []
+
+    def is_over(self) -> bool:
+        """Say whether the queue is closed and nobody is left in it."""
+        with self._lock:
+            return self._closed and not self._by_sid
 
     def _pick_batch(self) -> list[PendingMessage]:
         batch: list[PendingMessage] = []

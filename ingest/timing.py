@@ -20,6 +20,10 @@ class Timing:
     """The last try starts this long before the earliest deadline."""
     idle_retry_seconds: float = 1.0
     """The longest pause between two tries while no message waits."""
+    probe_seconds: float = 3.0
+    """While no message comes, the writer proves this often that it can write."""
+    slow_probe_seconds: float = 3.0
+    """A probe that takes longer is an outage: a frozen server never answers."""
     linger_seconds: float = 0.01
     """The longest wait for further messages before a batch is flushed."""
     remember_seconds: float = 30.0

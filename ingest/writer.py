@@ -5,19 +5,22 @@ whose COMMIT is under way gets no sentence, since none would surely be true.
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from conversation.model import Message
 from core.clock import monotonic, utc_now
 from core.logs import describe, logger
+from core.outage import OutageLog
 from db.engine import Database
 from db.errors import TRANSIENT_ERRORS, StartupError
 from ingest.group_commit import GroupCommit
 from ingest.message_queue import MessageQueue
-from ingest.pending import ClientGone, InDoubt, Reply, wake
+from ingest.pending import ClientGone, InDoubt, PendingMessage, Reply, wake
 from ingest.timing import Timing
 from reviews import repository
 from storage.end_cache import EndCache
@@ -25,9 +28,6 @@ from storage.end_cache import EndCache
 
 class MessageWriter:
     """The writer and its queue. `start` starts it, or the first message does."""
-
-    SAID_AGAIN_SECONDS = 60.0
-    """Between two log lines about the same outage."""
 
     def __init__(
         self,
@@ -57,9 +57,8 @@ class MessageWriter:
         )
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
-        self._open = False
-        self._away_since: float | None = None
-        self._said_at, self._said_away = -self.SAID_AGAIN_SECONDS, False
+        self._outage = OutageLog("database away, trying again", "database back")
+        self._proven_at = -math.inf
         self._failure: Exception | None = None
 
     async def submit(
@@ -118,10 +117,16 @@ class MessageWriter:
             raise self._failure.with_traceback(None)
 
     def is_able(self) -> bool:
-        """Say whether messages can be recorded, as far as the last try knows."""
+        """Say whether a message that comes now would be recorded, by the last batch or probe.
+
+        Waits for the writer's first try to open the database, and never for the database itself.
+        """
         self._ensure_writer()
         self._tried.wait(self.timing.deadline_seconds)
-        return self._open and self._failure is None and self._away_since is None
+        if self._failure is not None or self._outage.is_on:
+            return False
+        age = monotonic() - self._proven_at
+        return age < self.timing.probe_seconds + self.timing.slow_probe_seconds
 
     def close(self) -> None:
         """Answer the pending messages, if the database allows it, and end the writer."""
@@ -140,16 +145,20 @@ class MessageWriter:
 
     def _write(self) -> None:
         try:
-            self._open = self._until_done(self._open_database)
+            is_going = self._until_done(self._open_database)
             self._tried.set()
-            while (batch := self._queue.next_batch()) and self._until_done(
-                lambda: self._group_commit.take(batch)
-            ):
-                pass
+            while is_going and not self._queue.is_over():
+                batch = self._queue.next_batch(self.timing.probe_seconds)
+                is_going = self._until_done(partial(self._take, batch))
         except Exception as error:
             self._die(error)
         finally:
             self._cache.close()
+
+    def _take(self, batch: list[PendingMessage]) -> None:
+        """Record a batch. An empty one is the probe."""
+        if self._recorder.take(batch):
+            self._proven_at = monotonic()
 
     def _open_database(self) -> None:
         self._database.migrate()
@@ -159,6 +168,7 @@ class MessageWriter:
             raise
         except Exception as error:  # searches find less, but every message is still recorded
             logger.error("search_text is not filled in: %s", describe(error))
+        self._take([])
 
     def _do_idle_work(self) -> None:
         """Do what must not wait for the next message."""
@@ -172,11 +182,10 @@ class MessageWriter:
             try:
                 action()
             except (*TRANSIENT_ERRORS, InDoubt) as error:
-                self._note_away(error)
+                self._outage.note_failure(describe(error))
                 self._tried.set()
             else:
-                if self._away_since is not None:
-                    self._note_back(monotonic() - self._away_since)
+                self._outage.note_success()
                 return True
             # At once after the first failure: maybe one connection broke, and the pool is new.
             if self._queue.wait_closed(pause):
@@ -194,19 +203,6 @@ class MessageWriter:
         retry = self.timing.retry_seconds
         longest = left if 0.0 < left < retry else retry
         return min(longer, longest)
-
-    def _note_away(self, error: Exception) -> None:
-        now = monotonic()
-        self._away_since = self._away_since or now
-        if now - self._said_at > self.SAID_AGAIN_SECONDS:
-            self._said_at, self._said_away = now, True
-            logger.error("database away, trying again: %s", describe(error))
-
-    def _note_back(self, seconds: float) -> None:
-        self._away_since = None
-        if self._said_away:
-            self._said_away = False
-            logger.info("database back after %.1f s", seconds)
 
     def _die(self, error: Exception) -> None:
         started = self._tried.is_set()

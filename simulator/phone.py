@@ -41,7 +41,7 @@ _threads = CapacityLimiter(8)
 @router.get("")
 async def show_phone(request: Request) -> HTMLResponse:
     settings: Settings = request.app.state.settings
-    page = rendering.page(
+    return rendering.page(
         request,
         "phone.html",
         store=settings.conversation_store,
@@ -49,8 +49,6 @@ async def show_phone(request: Request) -> HTMLResponse:
         is_checked=bool(services_of(request).twilio.auth_tokens),
         states=[state.value for state in State],
     )
-    page.headers.update(rendering.HEADERS)
-    return page
 
 
 Sid = Annotated[str, Field(pattern="^(SM|MM)[0-9a-f]{32}$")]

@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from conversation.model import LogEnd
 from core.clock import monotonic
-from core.logs import describe, logger
+from core.logs import describe
+from core.outage import OutageLog
 
 T = TypeVar("T")
 
@@ -91,8 +92,6 @@ class RedisCache:
 
     PREFIX = "reviews:end:"
     KEPT_MILLISECONDS = 30_000
-    LOG_AGAIN_SECONDS = 60.0
-    """How often an outage is logged."""
 
     def __init__(
         self, url: str, *, answer_seconds: float = 0.2, pause_seconds: float = 2.0
@@ -110,8 +109,9 @@ class RedisCache:
         )
         self.pause_seconds = pause_seconds
         self._paused_until = 0.0
-        self._logged_at = -self.LOG_AGAIN_SECONDS
-        self._failing_since: float | None = None
+        self._outage = OutageLog(
+            "redis unavailable, reading the message log instead", "redis available again"
+        )
 
     def get(self, contacts: Collection[str]) -> dict[str, LogEnd]:
         if not contacts:
@@ -154,24 +154,11 @@ class RedisCache:
             what = describe(error)
             # Redis may quote a command that it rejects, and with it a customer's number.
             is_quoted = any(contact in what for contact in contacts)
-            self._note_failure(type(error).__name__ if is_quoted else what)
+            self._outage.note_failure(type(error).__name__ if is_quoted else what)
+            self._paused_until = monotonic() + self.pause_seconds
             return None
-        self._note_success()
+        self._outage.note_success()
         return answer
-
-    def _note_failure(self, what: str) -> None:
-        now = monotonic()
-        self._paused_until = now + self.pause_seconds
-        self._failing_since = self._failing_since or now
-        if now - self._logged_at > self.LOG_AGAIN_SECONDS:
-            self._logged_at = now
-            logger.error("redis unavailable, reading the message log instead: %s", what)
-
-    def _note_success(self) -> None:
-        if self._failing_since is not None:
-            seconds = monotonic() - self._failing_since
-            self._failing_since, self._logged_at = None, -self.LOG_AGAIN_SECONDS
-            logger.info("redis available again after %.1f s", seconds)
 
 
 def _encode(end: LogEnd) -> bytes:

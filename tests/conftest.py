@@ -31,6 +31,9 @@ from main import create_app
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC_URL = "https://reviews.example.com"
 KEY = {"X-API-Key": "k" * 16}
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+"""What a browser sends for a page; without it an error is JSON."""
+
 PRODUCTION: dict[str, Any] = {
     "environment": "production",
     "twilio_auth_token": TOKEN,
@@ -166,10 +169,15 @@ def customer(client: TestClient) -> Customer:
     return Customer(Simulator(client), "+15551234567")
 
 
+def app_of(client: TestClient) -> FastAPI:
+    """Return the app that a client talks to."""
+    assert isinstance(client.app, FastAPI)
+    return client.app
+
+
 def database_of(client: TestClient) -> Database:
     """Find the database that an app works with."""
-    assert isinstance(client.app, FastAPI)
-    database: Database = client.app.state.services.database
+    database: Database = app_of(client).state.services.database
     return database
 
 

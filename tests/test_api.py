@@ -227,7 +227,7 @@ def test_the_database_away_is_a_503_and_the_process_lives_on(
     assert client.get("/api/reviews").status_code == 503
     assert client.get("/api/reviews?limit=1").status_code == 503
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").status_code == 503
+    wait_until(lambda: client.get("/readyz").status_code == 503)
     assert client.get("/readyz").json() == {"status": "not ready"}
     postgres.start()
     wait_until(lambda: bool(client.get("/readyz").status_code == 200))
@@ -239,10 +239,10 @@ def test_ready_is_said_only_where_a_message_could_be_recorded(
 ) -> None:
     with database_of(client).write() as connection:
         connection.execute(sa.text("ALTER TABLE messages RENAME TO hidden"))
-    assert client.get("/readyz").status_code == 503
+    wait_until(lambda: client.get("/readyz").status_code == 503)
     with database_of(client).write() as connection:
         connection.execute(sa.text("ALTER TABLE hidden RENAME TO messages"))
-    assert client.get("/readyz").status_code == 200
+    wait_until(lambda: client.get("/readyz").status_code == 200)
     assert client.head("/readyz").status_code == client.head("/healthz").status_code == 200
     customer.says("Hi")
     with database_of(client).read() as connection:
@@ -271,7 +271,7 @@ def test_a_503_tells_nothing_of_the_database(make_client: MakeClient) -> None:
     client = make_client(database_url=url, conversation_store="database")
     response = client.get("/api/reviews")
     assert response.status_code == 503
-    assert response.json() == {"detail": "The database is away."}
+    assert response.json() == {"detail": "The database is not available. Try again."}
 
 
 def test_it_all_works_where_no_lifespan_runs(database_url: str) -> None:

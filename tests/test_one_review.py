@@ -215,7 +215,7 @@ def test_the_database_away_is_a_503_for_each(make_client: MakeClient, tmp_path: 
         for path in [*STREAMED, *TAGGED]:
             response = client.get(path, headers={"If-None-Match": "*"})
             assert (path, response.status_code) == (path, 503)
-            assert response.json() == {"detail": "The database is away."}
+            assert response.json() == {"detail": "The database is not available. Try again."}
 
 
 def test_a_database_that_is_back_is_read_again(

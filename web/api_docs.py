@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from core.paths import ROOT
+from web.security import headers
 from web.security.auth import require_owner_when_local
 
 # Relative addresses: the pages also work below a proxy's prefix.
@@ -16,15 +17,6 @@ ICON = "static/icon.svg"
 SWAGGER = "static/vendor/swagger-ui-5.35.0"
 
 REDOC = "static/vendor/redoc-2.5.4"
-
-POLICY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
-        " img-src 'self' data:; connect-src 'self'; font-src 'self'; worker-src blob:;"
-        " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    )
-}
-"""Files of ours alone, and nobody's frame; both pages begin by a script in the page itself."""
 
 
 class Files(StaticFiles):
@@ -58,7 +50,7 @@ async def swagger() -> HTMLResponse:
         swagger_css_url=f"{SWAGGER}/swagger-ui.css",
         swagger_favicon_url=ICON,
     )
-    page.headers.update(POLICY)
+    page.headers[headers.POLICY] = headers.API_DOCS
     return page
 
 
@@ -71,5 +63,5 @@ async def redoc() -> HTMLResponse:
         redoc_favicon_url=ICON,
         with_google_fonts=False,
     )
-    page.headers.update(POLICY)
+    page.headers[headers.POLICY] = headers.API_DOCS
     return page

@@ -1,4 +1,4 @@
-"""What the routes work with, and how long they may wait for the database."""
+"""The parts that routes use, and the time limit for their database work."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import anyio
 from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import DBAPIError
 
-from core.logs import describe, logger
+from core.logs import describe
+from core.outage import OutageLog
 from core.shutdown import Shutdown
 from db.engine import Database
 from db.errors import TRANSIENT_ERRORS, StartupError
@@ -16,12 +17,12 @@ from ingest.writer import MessageWriter
 from whatsapp.inbound import TwilioAccount
 
 DATABASE_SECONDS = 5.0
-"""How long a request may wait for the database; a frozen server answers no time-out of its own."""
+"""We need our own limit: a frozen server never answers, so its timeouts never fire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of this installation; main.py puts them together."""
+    """The parts of this installation. main.py puts them together."""
 
     database: Database
     writer: MessageWriter
@@ -35,7 +36,7 @@ def services_of(request: Request) -> Services:
     return services
 
 
-# A coroutine, since FastAPI takes every plain function through its thread pool.
+# A coroutine: FastAPI runs every plain function in its thread pool.
 async def _services(request: Request) -> Services:
     return services_of(request)
 
@@ -44,12 +45,22 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 T = TypeVar("T")
 
+_outage = OutageLog("database away, requests get 503", "database back for requests")
+"""One per process, as the log is."""
+
+
+async def run_in_thread(action: Callable[..., T], *arguments: Any) -> T:
+    """Run blocking work in a thread. Raises TimeoutError after DATABASE_SECONDS."""
+    with anyio.fail_after(DATABASE_SECONDS):
+        return await anyio.to_thread.run_sync(action, *arguments, abandon_on_cancel=True)
+
 
 async def run_with_timeout(action: Callable[..., T], *arguments: Any) -> T:
-    """Run database work in a thread, for DATABASE_SECONDS at most. Raises HTTPException 503."""
+    """Run database work in a thread. Raises HTTPException 503 on an error or after 5 s."""
     try:
-        with anyio.fail_after(DATABASE_SECONDS):
-            return await anyio.to_thread.run_sync(action, *arguments, abandon_on_cancel=True)
+        result = await run_in_thread(action, *arguments)
     except (TimeoutError, StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
-        logger.error("database away for a request: %s", describe(error))
-        raise HTTPException(503, "The database is away.") from None
+        _outage.note_failure(describe(error))
+        raise HTTPException(503, "The database is not available. Try again.") from None
+    _outage.note_success()
+    return result

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from core.clock import utc_now
@@ -17,7 +16,6 @@ from reviews import repository
 from web.dependencies import run_with_timeout, services_of
 from web.form_body import read_signed_form
 from web.security.csrf import reject_cross_origin
-from whatsapp.errors import InvalidRequest
 from whatsapp.paths import NO_REVIEW, STATUS_CALLBACK, WEBHOOK
 from whatsapp.statuses import StatusUpdate
 from whatsapp.twiml import write_reply
@@ -96,12 +94,6 @@ async def receive_message(request: Request) -> Response:
         raise HTTPException(503, "The database did not answer in time.") from None
     twiml = write_reply(reply.text, reply.confirms, services.twilio.public_url)
     return Response(twiml, media_type="text/xml")
-
-
-async def reject(_request: Request, error: Exception) -> Response:
-    """Answer an InvalidRequest."""
-    assert isinstance(error, InvalidRequest)  # noqa: S101 - what this is registered for
-    return JSONResponse({"detail": error.detail}, error.status)
 
 
 async def _until_gone(request: Request) -> None:

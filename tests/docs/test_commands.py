@@ -114,7 +114,9 @@ def test_a_backup_is_made_and_restored_as_shown(sqlite_url: str, tmp_path: Path)
 
 def test_the_advice_for_a_backup_of_postgresql_is_word_for_word() -> None:
     url = "postgresql://reviews:secret@localhost:5432/reviews"
-    [shown] = [text for _, text in commands("docs/backup.md", "python3 run.py") if "pg_dump" in text]
+    [shown] = [
+        text for _, text in commands("docs/backup.md", "python3 run.py") if "pg_dump" in text
+    ]
     assert run_command(backup.main, "backup", "backup.db", DATABASE_URL=url).stderr == shown
 
 

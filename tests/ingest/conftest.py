@@ -35,7 +35,12 @@ def outage() -> OperationalError:
 
 
 class Interrupted(MessageWriter):
-    """A writer on a real database, with a say before the claim and around COMMIT itself."""
+    """A writer on a real database, with a say before the claim and around COMMIT itself.
+
+    It does not probe while it is idle: each test says itself what commits.
+    """
+
+    PROBE_SECONDS = 3600.0
 
     def __init__(
         self,

@@ -208,7 +208,10 @@ def test_while_the_database_is_away_nothing_is_said_to_be_erased(
     away = "postgresql://postgres@127.0.0.1:1/nowhere"
     client = make_client(database_url=away, conversation_store="database")
     response = client.delete(path)
-    assert (response.status_code, response.json()) == (503, {"detail": "The database is away."})
+    assert (response.status_code, response.json()) == (
+        503,
+        {"detail": "The database is not available. Try again."},
+    )
 
 
 def test_reviews_are_erased_while_their_customers_write_on(

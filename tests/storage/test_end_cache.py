@@ -200,7 +200,8 @@ class TestRedisThatCannotBeUsed:
             cache.put({BEN: END})
             assert cache.get([ANA, BEN]) == {BEN: END}
         lines = [record.getMessage().split()[:2] for record in caplog.records]
-        assert lines == [["redis", "unavailable,"], ["redis", "available"]] * 2
+        # The second outage is within a minute of the first.
+        assert lines == [["redis", "unavailable,"], ["redis", "available"]]
 
     def test_it_is_not_asked_for_a_while_after_a_failure(
         self, valkey: Valkey, server: redis.Redis

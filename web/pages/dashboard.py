@@ -14,13 +14,11 @@ from reviews.repository import PENDING
 from storage import message_log
 from web.dependencies import ServicesDep, run_with_timeout
 from web.filters import Chosen, ReviewId, read_cursor
-from web.pages.rendering import PageRoute, home_from, page
+from web.pages.rendering import home_from, page
 from web.security.auth import require_owner
 from whatsapp.statuses import STATUSES
 
-router = APIRouter(
-    include_in_schema=False, route_class=PageRoute, dependencies=[Depends(require_owner)]
-)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
 
 CARDS = 30
 """How many reviews a page shows."""

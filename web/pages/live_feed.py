@@ -20,7 +20,7 @@ from reviews import query
 from reviews.query import MAX_CHANGES, Changes
 from web.dependencies import ServicesDep, run_with_timeout
 from web.filters import Chosen, Time
-from web.pages.rendering import HEADERS, write
+from web.pages.rendering import write
 from web.security.auth import require_owner
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
@@ -57,7 +57,8 @@ async def follow(
     return StreamingResponse(
         _tell(first, now, read, {*ids}, services.shutdown),
         media_type="text/event-stream",
-        headers={**HEADERS, "X-Accel-Buffering": "no"},  # for nginx, which would wait for more
+        # nginx would hold events back.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 

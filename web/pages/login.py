@@ -9,12 +9,12 @@ from fastapi.responses import RedirectResponse
 
 from web.dependencies import Services, ServicesDep
 from web.form_body import read_pairs
-from web.pages.rendering import PageRoute, page
+from web.pages.rendering import page
 from web.security import session_cookie
 from web.security.access import access_of
 from web.security.auth import verify_key
 
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+router = APIRouter(include_in_schema=False)
 
 HOME = "./"
 

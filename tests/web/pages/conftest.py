@@ -12,12 +12,24 @@ from audit.check import check
 from db.engine import open_database
 from models import Base
 from run import find_browser
-from tests.conftest import TOKEN, MakeClient, make_app
+from tests.conftest import BROWSER, TOKEN, MakeClient, make_app
 from tests.support.servers import serve_here
 from tests.web.pages.browser import flags
 from tests.web.pages.phone_page import ready
 
 OpenPage = Callable[..., Any]
+
+
+@pytest.fixture
+def make_client(make_client: MakeClient) -> MakeClient:
+    """Build clients that ask as a browser does."""
+
+    def make(**settings: Any) -> TestClient:
+        client = make_client(**settings)
+        client.headers.update(BROWSER)
+        return client
+
+    return make
 
 
 # For a module: while Playwright is there, no other event loop can run in this thread.

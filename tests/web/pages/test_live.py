@@ -215,7 +215,8 @@ def test_a_database_that_is_away_is_a_503(make_client: MakeClient) -> None:
 
 
 def test_without_the_key_nothing_is_told(production: TestClient) -> None:
-    assert production.get("/events").status_code == 401
+    stream = {"Accept": "text/event-stream"}
+    assert production.get("/events", headers=stream).status_code == 401
 
 
 @pytest.mark.usefixtures("handled")

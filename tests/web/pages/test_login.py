@@ -168,7 +168,7 @@ def test_what_comes_by_a_tunnel_needs_the_key(make_client: MakeClient, sqlite_ur
     tunnel = come_from(client, host="a.ngrok-free.app", headers={"X-Forwarded-Proto": "https"})
     for path in ("/", "/reviews/1"):
         assert tunnel.get(path, follow_redirects=False).status_code == 303
-    assert tunnel.get("/events").status_code == 401
+    assert tunnel.get("/events", headers={"Accept": "text/event-stream"}).status_code == 401
     cookie = log_in(tunnel).headers["set-cookie"]
     assert "Secure" not in cookie
     page = tunnel.get("/", headers={"Cookie": cookie.split(";")[0]})

@@ -59,7 +59,7 @@ def test_all_that_the_page_loads_is_there(local: TestClient) -> None:
     page = local.get("/phone").text
     loaded = re.findall(r'(?:src|href)="(?:\./)?(static/[^"?]+)["?]', page)
     assert len(loaded) == 4
-    modules = [f"static/phone/{file.name}" for file in ROOT.glob("static/phone/*.js")]
+    modules = [f"static/phone/{file.name}" for file in ROOT.glob("web/static/phone/*.js")]
     for address in [*loaded, *modules]:
         answer = local.get(f"/{address}")
         assert answer.status_code == 200
@@ -68,11 +68,12 @@ def test_all_that_the_page_loads_is_there(local: TestClient) -> None:
 
 
 def test_no_script_makes_markup_of_text(local: TestClient) -> None:
-    scripts = [ROOT / "static" / "phone.js", *ROOT.glob("static/phone/*.js")]
+    scripts = [*ROOT.glob("web/static/*.js"), *ROOT.glob("web/static/phone/*.js")]
     assert len(scripts) > 5
     for script in scripts:
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
-            assert word not in local.get(f"/{script.relative_to(ROOT).as_posix()}").text
+            address = script.relative_to(ROOT / "web").as_posix()
+            assert word not in local.get(f"/{address}").text
 
 
 @pytest.mark.parametrize(

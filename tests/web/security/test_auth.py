@@ -6,25 +6,20 @@ from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from fastapi.testclient import TestClient
 from starlette.routing import Route
 
 import main
 from models import LoggedMessage
 from simulator.fake_twilio import message_form
-from tests.conftest import PUBLIC_URL, TOKEN, MakeClient
+from tests.conftest import PUBLIC_URL, TOKEN, MakeClient, app_of
 from tests.reviews.test_query import record
 from web.security.csrf import origin_of
 
 KEY = "k" * 16
 FORM = message_form("+15551234567", "Hi")
 CALLBACK = {"MessageSid": "SM1", "MessageStatus": "sent"}
-
-
-def app_of(client: TestClient) -> FastAPI:
-    assert isinstance(client.app, FastAPI)
-    return client.app
 
 
 def come_from(
@@ -38,7 +33,7 @@ def come_from(
         app_of(client),
         base_url="http://localhost:8000",
         client=(peer, 50000),
-        headers={"Host": host, **(headers or {})},
+        headers={"Accept": client.headers["Accept"], "Host": host, **(headers or {})},
     )
 
 
