@@ -1,5 +1,6 @@
-"""The HTTP surface for programs: the reviews, and health. Twilio's side is in webhooks.py."""
+"""The JSON API for the owner: read, count, export and erase reviews."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -12,26 +13,28 @@ from reviews import counts, csv_export
 from reviews.query import Cursor, Filter, ReviewRow, find, page
 from reviews.schemas import ReviewItem, Stats, write_review, write_reviews, write_stats
 from web.dependencies import Services, ServicesDep, run_with_timeout
-from web.filters import Chosen, ReviewId, read_cursor, reject_unknown
+from web.filters import Filters, Nothing, PageQuery, ReviewId, reject_repeated
 from web.responses import answer, as_array, as_csv, stream
 from web.security.auth import require_owner
 from whatsapp.address import contact_of
 
-_REJECTIONS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No key, or a wrong one."},
-    429: {"description": "Too many wrong keys from there: ask again when `Retry-After` says."},
-    503: {"description": "The database is away: ask again."},
+Described = Mapping[int | str, dict[str, Any]]
+
+_REJECTIONS: Described = {
+    401: {"description": "The API key is missing or wrong."},
+    429: {"description": "Too many wrong keys from this address. Wait for `Retry-After` seconds."},
+    503: {"description": "The database is not available. Try again."},
 }
 
 
 router = APIRouter(
-    dependencies=[Depends(require_owner), Depends(reject_unknown)], responses=_REJECTIONS
+    dependencies=[Depends(require_owner), Depends(reject_repeated)], responses={**_REJECTIONS}
 )
-"""The routes that need the key."""
+"""The routes that need the API key."""
 
 _ETAG = {
-    "description": "Send it as `If-None-Match`, and get 304 while nothing has changed (RFC 9110)."
-    " The whole list, streamed, has none.",
+    "description": "Send it as `If-None-Match` to get 304 while nothing has changed (RFC 9110)."
+    " A streamed list has none.",
     "schema": {"type": "string"},
 }
 
@@ -40,10 +43,18 @@ _LINK = {
     "schema": {"type": "string"},
 }
 
-_WITH_ETAG: dict[int | str, dict[str, Any]] = {
+_WITH_ETAG: Described = {
     200: {"headers": {"ETag": _ETAG}},
-    304: {"description": "Nothing has changed since the `ETag` that `If-None-Match` names."},
+    304: {"description": "Nothing has changed since the `ETag` in `If-None-Match`."},
 }
+
+
+class ListQuery(PageQuery):
+    """The query of the list: filters, cursor, and the size of a page."""
+
+    limit: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None, BeforeValidator(lambda text: text or None)
+    ] = Field(None, description="Page size. Without it, all reviews come in one streamed array.")
 
 
 @router.get(
@@ -54,21 +65,10 @@ _WITH_ETAG: dict[int | str, dict[str, Any]] = {
     responses={**_WITH_ETAG, 200: {"headers": {"ETag": _ETAG, "Link": _LINK}}},
 )
 async def list_reviews(
-    request: Request,
-    services: ServicesDep,
-    chosen: Chosen,
-    limit: Annotated[
-        Annotated[int, Field(ge=1, le=1000)] | None,
-        BeforeValidator(lambda text: text or None),
-        Query(description="Left out: all, in one streamed array."),
-    ] = None,
-    cursor: Annotated[
-        str | None,
-        Query(description="Where the page before ended, from its Link header; same filters."),
-    ] = None,
+    request: Request, services: ServicesDep, asking: Annotated[ListQuery, Query()]
 ) -> Response:
-    """Read all reviews that the filters leave as one JSON array, however many, or a page."""
-    after = read_cursor(cursor, chosen) if cursor else None
+    """Return the reviews that match all filters as one JSON array: all of them, or a page."""
+    chosen, after, limit = asking.filter(), asking.after(), asking.limit
     if limit is None:
         return await stream(services, chosen, after, "application/json", as_array)
     rows = await run_with_timeout(page, services.database, after, limit + 1, chosen)
@@ -95,19 +95,19 @@ def _address_of_next(request: Request, services: Services, last: ReviewRow, chos
     response_class=Response,
     responses={
         200: {
-            "description": "RFC 4180 in UTF-8, the first line names the columns: "
+            "description": "RFC 4180 in UTF-8. The first line names the columns: "
             + ", ".join(csv_export.COLUMNS)
             + ".",
             "content": {"text/csv": {"schema": {"type": "string"}}},
         }
     },
 )
-async def export_reviews(services: ServicesDep, chosen: Chosen) -> Response:
-    """Read the reviews that the filters leave, for a spreadsheet.
+async def export_reviews(services: ServicesDep, asking: Filters) -> Response:
+    """Return the reviews that match all filters, for a spreadsheet.
 
-    What a spreadsheet would run as a formula has an apostrophe before it.
+    A text that a spreadsheet would run as a formula starts with an apostrophe.
     """
-    response = await stream(services, chosen, None, "text/csv", as_csv)
+    response = await stream(services, asking.filter(), None, "text/csv", as_csv)
     response.headers["Content-Disposition"] = 'attachment; filename="reviews.csv"'
     return response
 
@@ -117,32 +117,32 @@ async def export_reviews(services: ServicesDep, chosen: Chosen) -> Response:
     tags=["Reviews"],
     summary="Count reviews by product, day and delivery status",
     response_model=Stats,
-    responses=_WITH_ETAG,
+    responses={**_WITH_ETAG},
 )
-async def count_reviews(request: Request, services: ServicesDep, chosen: Chosen) -> Response:
-    """Count the reviews that the filters leave, at one moment."""
-    counted = await run_with_timeout(counts.count, services.database, chosen)
+async def count_reviews(request: Request, services: ServicesDep, asking: Filters) -> Response:
+    """Count the reviews that match all filters. All counts are of one moment."""
+    counted = await run_with_timeout(counts.count, services.database, asking.filter())
     return answer(request, write_stats(counted))
 
 
-_NO_REVIEW: dict[int | str, dict[str, Any]] = {
-    404: {"description": "There is no such review (any more)."}
-}
+_NO_REVIEW: Described = {404: {"description": "There is no such review. It may have been erased."}}
 
-_FOREIGN: dict[int | str, dict[str, Any]] = {
-    403: {"description": "A foreign Origin: another site's page asked for it."}
+_CROSS_ORIGIN: Described = {
+    403: {"description": "A page of another origin sent the request (`Origin`)."}
 }
 
 
 @router.get(
     "/api/reviews/{review_id}",
     tags=["Reviews"],
-    summary="Read one review",
+    summary="Get one review",
     response_model=ReviewItem,
     responses={**_NO_REVIEW, **_WITH_ETAG},
 )
-async def read_review(request: Request, services: ServicesDep, review_id: ReviewId) -> Response:
-    """Read one review."""
+async def read_review(
+    request: Request, services: ServicesDep, review_id: ReviewId, _asking: Nothing
+) -> Response:
+    """Return one review."""
     row = await run_with_timeout(find, services.database, review_id)
     if row is None:
         raise HTTPException(404, "There is no such review.")
@@ -154,12 +154,12 @@ async def read_review(request: Request, services: ServicesDep, review_id: Review
     tags=["Erasing"],
     summary="Erase one review",
     status_code=204,
-    responses={**_NO_REVIEW, **_FOREIGN},
+    responses={**_NO_REVIEW, **_CROSS_ORIGIN},
 )
-async def erase_review(services: ServicesDep, review_id: ReviewId) -> Response:
-    """Erase a review for good, and what was said in its conversation.
+async def erase_review(services: ServicesDep, review_id: ReviewId, _asking: Nothing) -> Response:
+    """Erase a review and the words of its conversation permanently.
 
-    The customer's other reviews stay, and so does what they may be writing just now.
+    The customer's other reviews stay, and so does a conversation that is under way.
     """
     if not await run_with_timeout(erasure.erase_review, services.database, review_id):
         raise HTTPException(404, "There is no such review.")
@@ -169,27 +169,28 @@ async def erase_review(services: ServicesDep, review_id: ReviewId) -> Response:
 @router.delete(
     "/api/contacts/{contact:path}",
     tags=["Erasing"],
-    summary="Forget a customer",
+    summary="Erase one customer",
     status_code=204,
     responses={
-        404: {"description": "Nothing is known of this contact (any more)."},
-        422: {"description": "No contact is like this."},
-        **_FOREIGN,
+        404: {"description": "Nothing is known of this contact. It may have been erased."},
+        422: {"description": "Not a valid contact."},
+        **_CROSS_ORIGIN,
     },
 )
 async def erase_contact(
     services: ServicesDep,
-    contact: Annotated[str, Path(description="As in `contact_number`: `+15551234567`.")],
+    contact: Annotated[str, Path(description="As in `contact_number`, e.g. `+15551234567`.")],
+    _asking: Nothing,
 ) -> Response:
-    """Erase a customer whole: reviews, words and the number itself."""
-    if not clean(contact) or clean(contact) != contact.strip():
-        raise HTTPException(422, "No contact is like this.")
-    contact = contact_of(contact)
-    if not contact:
-        raise HTTPException(422, "The contact is missing.")
-    forgotten = await run_with_timeout(
-        erasure.erase_contact, services.database, contact, services.pseudonym_key
+    """Erase all data of a customer permanently: reviews, messages and the number itself."""
+    number = contact_of(contact)
+    if not number or clean(contact) != contact.strip():
+        raise HTTPException(
+            422, "Not a valid contact: send it as in `contact_number`, e.g. +15551234567."
+        )
+    erased = await run_with_timeout(
+        erasure.erase_contact, services.database, number, services.pseudonym_key
     )
-    if forgotten is None:
+    if erased is None:
         raise HTTPException(404, "Nothing is known of this contact.")
     return Response(status_code=204)

@@ -2,16 +2,19 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from urllib.parse import urlencode
 
+import pytest
 from fastapi.testclient import TestClient
 
 from db.engine import Database
 from tests.reviews.test_query import MICROSECOND, found, record
 from tests.test_api import NOON, follow, ids
+from web.filters import FILTERS
 
 
 def test_links_keep_the_filters_and_lead_to_every_match_once(
@@ -106,3 +109,21 @@ def test_list_pages_export_and_counts_agree_whatever_is_asked(
             datetime.fromisoformat(review["created_at"]).astimezone(UTC).date().isoformat()
             for review in expected
         )
+
+
+def test_every_filter_is_in_the_form_of_the_page(local: TestClient) -> None:
+    values = dict.fromkeys(FILTERS, "2026-01-01")
+    page = local.get(f"/?{urlencode(values)}").text
+    for name in FILTERS:
+        assert re.search(rf'<(input|select)[^>]* name="{name}"', page), name
+
+
+def test_a_page_passes_over_parameters_that_others_add_to_its_address(local: TestClient) -> None:
+    assert local.get("/?fbclid=x&q=lamp").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/reviews/1", "/api/contacts/%2B15551234567"])
+def test_a_route_without_parameters_takes_none(local: TestClient, path: str) -> None:
+    response = local.delete(f"{path}?force=1")
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["msg"] == "unknown parameter; this address takes none"

@@ -13,7 +13,7 @@ from reviews.query import EVERYTHING, Cursor
 from reviews.repository import PENDING
 from storage import message_log
 from web.dependencies import ServicesDep, run_with_timeout
-from web.filters import Chosen, ReviewId, read_cursor
+from web.filters import FILTERS, PageQuery, ReviewId
 from web.pages.rendering import home_from, page
 from web.security.auth import require_owner
 from whatsapp.statuses import STATUSES
@@ -23,19 +23,20 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)
 CARDS = 30
 """How many reviews a page shows."""
 
-FILTERS = ("q", "product", "status", "contact", "since", "until")
+
+class DashboardQuery(PageQuery, extra="ignore"):
+    """The query of `/`. Links from elsewhere may add parameters of their own."""
+
+    erased: bool = False
+    """A review has just been erased."""
 
 
 @router.get("/")
 async def show_reviews(
-    request: Request,
-    services: ServicesDep,
-    chosen: Chosen,
-    cursor: str = "",
-    erased: Annotated[bool, Query(description="A review has been erased just now.")] = False,
+    request: Request, services: ServicesDep, asking: Annotated[DashboardQuery, Query()]
 ) -> Response:
-    """Show the newest reviews that the filters leave, or those after a cursor."""
-    after = read_cursor(cursor, chosen) if cursor else None
+    """Show a page of the reviews that match the filters, newest first."""
+    chosen, after = asking.filter(), asking.after()
     now = utc_now()
     rows = await run_with_timeout(query.page, services.database, after, CARDS + 1, chosen)
     figures = None
@@ -59,7 +60,7 @@ async def show_reviews(
         query=urlencode(asked),
         older=urlencode(older),
         is_first=after is None,
-        erased=erased,
+        erased=asking.erased,
     )
 
 

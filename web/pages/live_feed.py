@@ -13,13 +13,14 @@ from typing import Annotated, Any
 import anyio
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from core.clock import utc_now
 from core.shutdown import Shutdown
 from reviews import query
 from reviews.query import MAX_CHANGES, Changes
 from web.dependencies import ServicesDep, run_with_timeout
-from web.filters import Chosen, Time
+from web.filters import FilterQuery, Time
 from web.pages.rendering import write
 from web.security.auth import require_owner
 
@@ -35,18 +36,23 @@ EVERY_SECONDS = 1.0
 STREAM_SECONDS = 20.0
 """After this a stream ends by itself, and the page opens the next one."""
 
-Shown = Annotated[str, Query(pattern="^([0-9]{1,18}(,[0-9]{1,18}){0,299})?$")]
-"""Ids of the reviews on the page, whose changes are told too."""
+
+class FeedQuery(FilterQuery, extra="ignore"):
+    """The query of `/events`: the page's filters, and what it has already."""
+
+    shown: str = Field("", pattern="^([0-9]{1,18}(,[0-9]{1,18}){0,299})?$")
+    """Ids of the reviews on the page, whose changes are sent too."""
+    last: Time = None
+    """The id of the last event; from now on if there is none."""
 
 
 @router.get("/events")
-async def follow(
-    services: ServicesDep, chosen: Chosen, shown: Shown = "", last: Time = None
-) -> StreamingResponse:
-    """Tell of what arrives and changes from `last` on, the id of the event before, or from now."""
-    ids = [int(number) for number in shown.split(",") if number]
+async def follow(services: ServicesDep, asking: Annotated[FeedQuery, Query()]) -> StreamingResponse:
+    """Stream the reviews that arrive or change."""
+    chosen = asking.filter()
+    ids = [int(number) for number in asking.shown.split(",") if number]
     now = utc_now()
-    caught_up = max(now - MAX_CAUGHT_UP, min(last or now, now))
+    caught_up = max(now - MAX_CAUGHT_UP, min(asking.last or now, now))
 
     async def read(since: datetime) -> Changes:
         return await run_with_timeout(

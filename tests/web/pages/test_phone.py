@@ -68,7 +68,7 @@ def test_all_that_the_page_loads_is_there(local: TestClient) -> None:
 
 
 def test_no_script_makes_markup_of_text(local: TestClient) -> None:
-    scripts = [*ROOT.glob("web/static/*.js"), *ROOT.glob("web/static/phone/*.js")]
+    scripts = [ROOT / "web" / "static" / "phone.js", *ROOT.glob("web/static/phone/*.js")]
     assert len(scripts) > 5
     for script in scripts:
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
