@@ -69,7 +69,7 @@ STOP_SECONDS = 10
 # Others cost every process of pytest two seconds: to rewrite the asserts of all their modules.
 PLUGINS = ["--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_cov.plugin"]
 
-FILE_OPTIONS = ["--witness", "--reviews"]
+FILE_OPTIONS = ["--client-history", "--reviews"]
 
 
 def main(arguments: "list[str]") -> int:

@@ -35,13 +35,16 @@ class Findings:
 
 
 def check(
-    database: Database, *, kept_for: timedelta | None = None, witness: ClientHistory | None = None
+    database: Database,
+    *,
+    kept_for: timedelta | None = None,
+    client_history: ClientHistory | None = None,
 ) -> Findings:
     """Check log and reviews in one snapshot.
 
     With `kept_for`, the idle time after which a conversation is over, none may have gone on later,
-    and no contact may have begun anew earlier. With `witness` log and reviews must agree with what
-    its clients were told. Raises database.TRANSIENT_ERRORS.
+    and no contact may have begun anew earlier. With `client_history`, log and reviews must agree
+    with what its clients were told. Raises database.TRANSIENT_ERRORS.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -52,8 +55,8 @@ def check(
             _check_all(connection, ids, findings)
         across = cross_checks.problems(connection, kept_for)
         findings.problems += _readable("what conversations have to do with each other", across)
-        if witness is not None:
-            told = _contradicted(connection, witness)
+        if client_history is not None:
+            told = _contradicted(connection, client_history)
             findings.problems += _readable("what customers were told", told)
         findings.reviews = connection.scalar(sa.select(sa.func.count(Review.id))) or 0
     return findings
@@ -140,20 +143,20 @@ def _check_batch(connection: Connection, ids: Sequence[str]) -> tuple[list[str],
     return problems, len(logged)
 
 
-def _contradicted(connection: Connection, witness: ClientHistory) -> Iterator[str]:
+def _contradicted(connection: Connection, client_history: ClientHistory) -> Iterator[str]:
     replies: dict[str, str | None] = {}
-    for sids in _chunks(witness.answers):
+    for sids in _chunks(client_history.answers):
         for sid, logged in batch.read(connection, sids).replies.items():
             replies[sid] = None if logged.is_erased else logged.reply
-    yield from witness.contradictions(replies)
+    yield from client_history.contradictions(replies)
     found: set[str] = set()
     erased: set[str] = set()
-    for ids in _chunks(witness.statuses):
+    for ids in _chunks(client_history.statuses):
         rows = connection.execute(
             sa.select(Review.conversation_id, Review.status).where(Review.conversation_id.in_(ids))
         )
         statuses = {row.conversation_id: row.status for row in rows}
-        yield from witness.lowered(statuses, STATUSES)
+        yield from client_history.lowered(statuses, STATUSES)
         found |= statuses.keys()
         erased |= {
             *connection.scalars(
@@ -162,7 +165,7 @@ def _contradicted(connection: Connection, witness: ClientHistory) -> Iterator[st
                 )
             )
         }
-    yield from witness.missing(found, erased, STATUSES)
+    yield from client_history.missing(found, erased, STATUSES)
 
 
 def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:

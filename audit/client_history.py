@@ -1,6 +1,6 @@
 """What clients were told, to compare with the log: the other side's record of the same events.
 
-`python3 run.py check-data --witness FILE` reads one; tests and the demo keep theirs in memory.
+`run.py check-data --client-history FILE` reads one; tests and the demo keep theirs in memory.
 """
 
 import json
@@ -57,16 +57,16 @@ class ClientHistory:
     @classmethod
     def load(cls, file: Path) -> Self:
         """Read what `save` wrote. Raises OSError, or ValueError for anything else."""
-        witness = cls()
+        client_history = cls()
         for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
             try:
                 if line:
-                    witness._read(json.loads(line))
+                    client_history._read(json.loads(line))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{file}: line {number} is no record ({error})") from None
-        if not witness.answers:  # an empty file would agree with everything
+        if not client_history.answers:  # an empty file would agree with everything
             raise ValueError(f"{file} has no answers")
-        return witness
+        return client_history
 
     def _read(self, told: object) -> None:
         """Take in what a line of `save` says. Raises ValueError where it is something else."""

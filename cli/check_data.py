@@ -17,10 +17,13 @@ from db.schema import SCHEMA_VERSION
 
 
 def read_options() -> tuple[bool, ClientHistory | None]:
-    """Read the command line: whether to be strict, and a witness. Raises OSError or ValueError."""
+    """Read the command line. Raises OSError or ValueError where the client history is wrong."""
     parser = argparse.ArgumentParser(prog="run.py check-data", description=__doc__)
     parser.add_argument(
-        "--witness", type=Path, metavar="FILE", help="what customers were told, by demo --witness"
+        "--client-history",
+        type=Path,
+        metavar="FILE",
+        help="what customers were told, by demo --client-history",
     )
     parser.add_argument(
         "--strict",
@@ -29,14 +32,16 @@ def read_options() -> tuple[bool, ClientHistory | None]:
         " setting never changed, and version 1 never kept conversations in memory",
     )
     options = parser.parse_args()
-    return options.strict, ClientHistory.load(options.witness) if options.witness else None
+    return options.strict, ClientHistory.load(
+        options.client_history
+    ) if options.client_history else None
 
 
 def main() -> None:
     try:
-        is_strict, witness = read_options()
+        is_strict, client_history = read_options()
     except (OSError, ValueError) as error:
-        sys.exit(f"The witness can't be read: {error}")
+        sys.exit(f"The client history can't be read: {error}")
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -54,7 +59,7 @@ def main() -> None:
         unsound = [*integrity.problems(database)]
         for problem in unsound:  # now: of a damaged file the rest may not be readable
             tell(problem)
-        findings = check(database, kept_for=kept_for, witness=witness)
+        findings = check(database, kept_for=kept_for, client_history=client_history)
     except (SQLAlchemyError, ValueError, *TRANSIENT_ERRORS) as error:
         sys.exit(f"{place} can't be read: {describe(error)}")
     for problem in findings.problems[:100]:

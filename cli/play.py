@@ -24,7 +24,10 @@ def main() -> None:
     )
     demo_word.add_argument("--reviews", type=Path, default=EXAMPLES, help="a file of your own")
     demo_word.add_argument(
-        "--witness", type=Path, metavar="FILE", help="write what every customer was told to FILE"
+        "--client-history",
+        type=Path,
+        metavar="FILE",
+        help="write what every customer was told to FILE",
     )
     for word in (chat_word, demo_word):
         word.add_argument("--url", default="http://localhost:8000", help="where the server is")
@@ -55,10 +58,10 @@ def main() -> None:
             client.get("/healthz").raise_for_status()
             if options.word == "chat":
                 chat(twilio, options.contact)
-            elif options.witness is None:
+            elif options.client_history is None:
                 demo(twilio, reviews, options.customers)
             else:
-                demo_with_history(twilio, reviews, options.customers, options.witness)
+                demo_with_history(twilio, reviews, options.customers, options.client_history)
     except httpx.ConnectError:
         sys.exit(f"No server answers at {options.url}: start it with  python3 run.py")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, NotAnswered) as error:

@@ -114,17 +114,17 @@ def demo_with_history(
     twilio: Simulator, reviews: list[dict[str, str]], customers: int, file: Path
 ) -> None:
     """Play the demo, and write down what every customer was told, also where it ends early."""
-    save_history(twilio.witness, file)  # sooner than when all has been played
+    save_history(twilio.client_history, file)  # sooner than when all has been played
     try:
         demo(twilio, reviews, customers)
     finally:  # what is of use when something went wrong
-        save_history(twilio.witness, file)
+        save_history(twilio.client_history, file)
         tell(f"What every customer was told: {file}")
 
 
-def save_history(witness: ClientHistory, file: Path) -> None:
+def save_history(client_history: ClientHistory, file: Path) -> None:
     """Write down what every customer was told; exit with a sentence where that can't be."""
     try:
-        witness.save(file)
+        client_history.save(file)
     except OSError as error:
         sys.exit(f"{file} can't be written: {error.strerror}")

@@ -84,7 +84,7 @@ class Simulator:
     attempts: int = 1
     """How often a message is delivered under the same SID until it is answered."""
     pause_seconds: float = 0.1
-    witness: ClientHistory = field(default_factory=ClientHistory)
+    client_history: ClientHistory = field(default_factory=ClientHistory)
     """What was told to customers, and which statuses were acknowledged."""
 
     def __post_init__(self) -> None:
@@ -114,10 +114,10 @@ class Simulator:
                 words = None if response is None else read_twiml(response).text or ""
             except NotAnswered:
                 words = None
-            self.witness.note_answer(form["MessageSid"], words)
+            self.client_history.note_answer(form["MessageSid"], words)
         elif response is not None and response.status_code == 204:
             for conversation_id in parse_qs(url.query).get("review", []):
-                self.witness.note_status(conversation_id, form.get("MessageStatus", ""))
+                self.client_history.note_status(conversation_id, form.get("MessageStatus", ""))
 
     def deliver(self, form: Mapping[str, str]) -> Answer:
         """Deliver a message until it is answered. Raises NotAnswered after the last attempt."""

@@ -42,7 +42,7 @@ def play_all(
             ]
             for each in played:
                 each.result()
-    return written, twilio.witness
+    return written, twilio.client_history
 
 
 def test_every_review_is_recorded_once_by_two_workers(
@@ -50,26 +50,26 @@ def test_every_review_is_recorded_once_by_two_workers(
 ) -> None:
     environment = {"DATABASE_URL": postgres_url, "CONVERSATION_STORE": "database"}
     with serve(tmp_path / "log", workers=2, **environment) as server:
-        written, witness = play_all(server, reviews)
-    require_exactly(written.items(), postgres_url, witness)
-    assert all(len({*told} - {None}) == 1 for told in witness.answers.values())
+        written, client_history = play_all(server, reviews)
+    require_exactly(written.items(), postgres_url, client_history)
+    assert all(len({*told} - {None}) == 1 for told in client_history.answers.values())
 
 
 def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str) -> None:
     """SIGTERM: what was asked is answered, and what was answered is on disk."""
-    witness = ClientHistory()
+    client_history = ClientHistory()
     with serve(tmp_path / "log", DATABASE_URL=sqlite_url) as server:
         enough = threading.Event()
 
         def write_on(contact: str) -> None:
             with httpx.Client(base_url=server.base_url, timeout=15, trust_env=False) as client:
-                twilio = Simulator(client, witness=witness)
+                twilio = Simulator(client, client_history=client_history)
                 while True:
                     try:
                         twilio.deliver(message_form(contact, "Again"))
                     except NotAnswered:  # no connection any more
                         return
-                    if len(witness.answers) > 50:
+                    if len(client_history.answers) > 50:
                         enough.set()
 
         with ThreadPoolExecutor(8) as customers:
@@ -79,5 +79,5 @@ def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str
             for each in writing:
                 each.result()
     database = open_database(sqlite_url)
-    assert check(database, witness=witness).problems == []
+    assert check(database, client_history=client_history).problems == []
     database.close()

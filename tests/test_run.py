@@ -225,9 +225,16 @@ def test_options_name_files_from_the_folder_one_is_in(
     folder: Path, tmp_path: Path, word: str
 ) -> None:
     here, elsewhere = tmp_path.resolve() / "file", tmp_path.anchor + "elsewhere"
-    given = ["--witness", "file", "--reviews=file", "--wit=file", "--reviews", elsewhere]
-    others = ["--url", "file", "--customers=16", "--witness"]
-    meant = ["--witness", str(here), f"--reviews={here}", f"--wit={here}", "--reviews", elsewhere]
+    given = ["--client-history", "file", "--reviews=file", "--wit=file", "--reviews", elsewhere]
+    others = ["--url", "file", "--customers=16", "--client-history"]
+    meant = [
+        "--client-history",
+        str(here),
+        f"--reviews={here}",
+        f"--wit={here}",
+        "--reviews",
+        elsewhere,
+    ]
     [call] = calls(run(folder, word, *given, *others, cwd=tmp_path).stdout)
     assert call["folder"] == str(folder)
     assert call["arguments"][-10:] == [*meant, *others]

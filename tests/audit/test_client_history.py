@@ -39,9 +39,9 @@ def twilio(client: TestClient) -> Simulator:
 
 
 def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: Simulator) -> None:
-    assert [*twilio.witness.answers] == ["SM1", "SM2", "SM3", "SM4", "SM5"]
-    assert twilio.witness.statuses == {"SM1": {"sent", "delivered", "read"}}
-    assert check(database, witness=twilio.witness).problems == []
+    assert [*twilio.client_history.answers] == ["SM1", "SM2", "SM3", "SM4", "SM5"]
+    assert twilio.client_history.statuses == {"SM1": {"sent", "delivered", "read"}}
+    assert check(database, client_history=twilio.client_history).problems == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: S
 def test_an_answer_that_the_log_does_not_have_is_found(
     database: Database, answers: dict[str, list[str | None]], problem: str | None
 ) -> None:
-    [*found] = check(database, witness=ClientHistory(answers=answers)).problems
+    [*found] = check(database, client_history=ClientHistory(answers=answers)).problems
     assert len(found) == (problem is not None)
     assert not found or found[0].startswith(problem or "")
 
@@ -82,7 +82,10 @@ def erase(database: Database) -> None:
 @pytest.mark.usefixtures("twilio")
 def test_words_that_were_erased_since_contradict_nobody(database: Database) -> None:
     erase(database)
-    assert check(database, witness=ClientHistory(answers={"SM1": [GREETING, ""]})).problems == []
+    assert (
+        check(database, client_history=ClientHistory(answers={"SM1": [GREETING, ""]})).problems
+        == []
+    )
 
 
 @pytest.mark.parametrize("status", ["delivered", "pending", "none of Twilio's"])
@@ -91,7 +94,7 @@ def test_a_status_below_what_was_acknowledged_is_found(
 ) -> None:
     with database.write() as connection:
         connection.execute(sa.update(Review).values(status=status))
-    assert check(database, witness=twilio.witness).problems[-1] == (
+    assert check(database, client_history=twilio.client_history).problems[-1] == (
         f"conversation SM1 has a review with status {status}, and read was acknowledged"
     )
 
@@ -164,14 +167,14 @@ def test_a_row_twice_is_found_where_the_tables_let_it_in(database: Database, pro
     assert problem in check(database).problems
 
 
-def test_a_witness_is_written_and_read_again(tmp_path: Path) -> None:
-    witness = ClientHistory()
-    witness.note_answer("SM1", "Héllo \u2028 there")
-    witness.note_answer("SM1", None)
-    witness.note_status("SM1", "sent")
-    witness.save(tmp_path / "witness")
-    again = ClientHistory.load(tmp_path / "witness")
-    assert (again.answers, again.statuses) == (witness.answers, witness.statuses)
+def test_a_client_history_is_written_and_read_again(tmp_path: Path) -> None:
+    client_history = ClientHistory()
+    client_history.note_answer("SM1", "Héllo \u2028 there")
+    client_history.note_answer("SM1", None)
+    client_history.note_status("SM1", "sent")
+    client_history.save(tmp_path / "client-history")
+    again = ClientHistory.load(tmp_path / "client-history")
+    assert (again.answers, again.statuses) == (client_history.answers, client_history.statuses)
 
 
 GOOD = '{"message_sid": "SM1", "answers": ["Hi", null]}'
@@ -195,28 +198,28 @@ GOOD = '{"message_sid": "SM1", "answers": ["Hi", null]}'
     ],
     ids=lambda line: line[:50],
 )
-def test_what_is_no_witness_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
-    (tmp_path / "witness").write_text(f"{GOOD}\n{line}\n")
+def test_what_is_no_client_history_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "client-history").write_text(f"{GOOD}\n{line}\n")
     with pytest.raises(ValueError, match="line 2 is no record"):
-        ClientHistory.load(tmp_path / "witness")
+        ClientHistory.load(tmp_path / "client-history")
 
 
 @pytest.mark.parametrize("text", ["", "\n", '{"conversation_id": "SM1", "statuses": ["sent"]}\n'])
-def test_a_witness_without_answers_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "witness").write_text(text)
+def test_a_client_history_without_answers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "client-history").write_text(text)
     with pytest.raises(ValueError, match="has no answers"):
-        ClientHistory.load(tmp_path / "witness")
+        ClientHistory.load(tmp_path / "client-history")
 
 
 def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
-    (tmp_path / "witness").write_text(
+    (tmp_path / "client-history").write_text(
         '{"message_sid": "SM1", "answers": ["a\u2028b"]}', encoding="utf-8"
     )
-    assert ClientHistory.load(tmp_path / "witness").answers == {"SM1": ["a\u2028b"]}
+    assert ClientHistory.load(tmp_path / "client-history").answers == {"SM1": ["a\u2028b"]}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
-def test_a_witness_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_client_history_is_for_its_owner_alone(tmp_path: Path) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
     before = os.umask(0o022)
     try:
@@ -229,11 +232,11 @@ def test_a_witness_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
-    witness = ClientHistory()
+    client_history = ClientHistory()
     for conversation_id in ("SM1", "SM2", "SM3"):
-        witness.note_status(conversation_id, "sent")
-    witness.note_status("SM4", "eaten")  # which Twilio does not have
-    assert [*witness.missing({"SM1"}, erased={"SM2"}, ranks=STATUSES)] == [
+        client_history.note_status(conversation_id, "sent")
+    client_history.note_status("SM4", "eaten")  # which Twilio does not have
+    assert [*client_history.missing({"SM1"}, erased={"SM2"}, ranks=STATUSES)] == [
         "conversation SM3 had a status acknowledged, and has no review"
     ]
 
@@ -242,21 +245,21 @@ def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_command(main, *arguments, DATABASE_URL=url)
 
 
-def test_the_command_compares_with_a_witness(
+def test_the_command_compares_with_a_client_history(
     local: TestClient, sqlite_url: str, tmp_path: Path
 ) -> None:
-    file, twilio = tmp_path / "witness", Simulator(local)
+    file, twilio = tmp_path / "client-history", Simulator(local)
     Customer(twilio).says("Hi")
-    twilio.witness.save(file)
-    assert check_data(sqlite_url, "--witness", str(file)).returncode == 0
-    twilio.witness.note_answer("SM9", "Hello")
-    twilio.witness.save(file)
-    refused = check_data(sqlite_url, "--witness", str(file))
+    twilio.client_history.save(file)
+    assert check_data(sqlite_url, "--client-history", str(file)).returncode == 0
+    twilio.client_history.note_answer("SM9", "Hello")
+    twilio.client_history.save(file)
+    refused = check_data(sqlite_url, "--client-history", str(file))
     assert refused.returncode == 1
     assert refused.stdout == "message SM9 was answered and is not in the log\n"
-    missing = check_data(sqlite_url, "--witness", str(tmp_path / "missing"))
+    missing = check_data(sqlite_url, "--client-history", str(tmp_path / "missing"))
     assert missing.returncode == 1
-    assert missing.stderr.startswith("The witness can't be read: ")
+    assert missing.stderr.startswith("The client history can't be read: ")
 
 
 @pytest.mark.usefixtures("twilio")
@@ -273,9 +276,9 @@ def test_the_command_insists_on_the_idle_time_where_it_is_to_be_strict(
 def test_a_status_that_twilio_does_not_have_counts_for_nothing(
     database: Database, twilio: Simulator
 ) -> None:
-    twilio.witness.note_status("SM1", "eaten")
-    twilio.witness.note_status("SM5", "eaten")
-    assert check(database, witness=twilio.witness).problems == []
+    twilio.client_history.note_status("SM1", "eaten")
+    twilio.client_history.note_status("SM5", "eaten")
+    assert check(database, client_history=twilio.client_history).problems == []
 
 
 def test_a_review_that_is_gone_is_found_unless_its_words_were_erased(
@@ -284,6 +287,6 @@ def test_a_review_that_is_gone_is_found_unless_its_words_were_erased(
     with database.write() as connection:
         connection.execute(sa.delete(Review))
     missing = "conversation SM1 had a status acknowledged, and has no review"
-    assert missing in check(database, witness=twilio.witness).problems
+    assert missing in check(database, client_history=twilio.client_history).problems
     erase(database)
-    assert check(database, witness=twilio.witness).problems == []
+    assert check(database, client_history=twilio.client_history).problems == []

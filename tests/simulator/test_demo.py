@@ -127,24 +127,24 @@ def test_where_one_gets_no_answer_the_others_do_not_begin(
     assert len(began) < 1000
 
 
-# The witness of a demo
+# The client history of a demo
 
 
 def test_what_every_customer_was_told_is_written_for_the_checker(
     server: str, tmp_path: Path
 ) -> None:
-    reviews, file = listed(tmp_path / "reviews", GOOD), tmp_path / "witness"
-    code, said, _ = run(server, "demo", "--reviews", str(reviews), "--witness", str(file))
+    reviews, file = listed(tmp_path / "reviews", GOOD), tmp_path / "client-history"
+    code, said, _ = run(server, "demo", "--reviews", str(reviews), "--client-history", str(file))
     assert code == 0
     assert said.endswith(f"What every customer was told: {file}\n")
     assert [len(answers) for answers in ClientHistory.load(file).answers.values()] == [2, 2, 2, 2]
 
 
-def test_a_witness_that_can_be_written_nowhere_is_said_before_all_is_played(
+def test_a_client_history_that_can_be_written_nowhere_is_said_before_all_is_played(
     server: str, tmp_path: Path
 ) -> None:
-    for file in (tmp_path, tmp_path / "none" / "witness"):
-        code, said, complained = run(server, "demo", "--witness", str(file))
+    for file in (tmp_path, tmp_path / "none" / "client-history"):
+        code, said, complained = run(server, "demo", "--client-history", str(file))
         assert (code, said) == (1, "")
         assert complained.startswith(f"{file} can't be written: ")
         assert complained.count("\n") == 1

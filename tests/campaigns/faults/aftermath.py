@@ -24,7 +24,7 @@ A_CONTACT = re.compile(r"(?<![0-9a-f])1555\d{7}(?![0-9a-f])")
 
 def require_order(load: Load, database_url: str, logs: Iterable[Path]) -> Counter[str]:
     """Insist that what was written is recorded, once, as customers were told; return counts."""
-    findings = require_exactly(load.written, database_url, load.witness)
+    findings = require_exactly(load.written, database_url, load.client_history)
     assert load.line.slowest_seconds < TWILIO_SECONDS
     for log in logs:
         require_a_quiet_log(log.read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def require_order(load: Load, database_url: str, logs: Iterable[Path]) -> Counte
         {
             "reviews": findings.reviews,
             "messages": findings.messages,
-            "deliveries": sum(map(len, load.witness.answers.values())),
+            "deliveries": sum(map(len, load.client_history.answers.values())),
             "of them without an answer": load.count_told(None),
             "apologies": load.count_told(APOLOGY),
         }
@@ -40,7 +40,7 @@ def require_order(load: Load, database_url: str, logs: Iterable[Path]) -> Counte
 
 
 def require_exactly(
-    written: Iterable[tuple[str, Review]], database_url: str, witness: ClientHistory
+    written: Iterable[tuple[str, Review]], database_url: str, client_history: ClientHistory
 ) -> Findings:
     database = open_database(database_url)
     columns = (
@@ -52,7 +52,7 @@ def require_exactly(
     with database.read() as connection:
         recorded = Counter(tuple(row) for row in connection.execute(sa.select(*columns)))
         statuses = set(connection.scalars(sa.select(Recorded.status).distinct()))
-    findings = check(database, kept_for=KEPT_FOR, witness=witness)
+    findings = check(database, kept_for=KEPT_FOR, client_history=client_history)
     database.close()
     assert recorded == Counter(
         (contact, *(review[word].strip() for word in ("product", "name", "review")))

@@ -109,7 +109,7 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
     Beside these each COMMIT is left without an answer in one of them.
     """
     counts: Counter[str] = Counter()
-    witness = ClientHistory()
+    client_history = ClientHistory()
     written: list[tuple[str, Review]] = []
     with closing(Proxy(postgres.port)) as proxy:
         settings = Settings(
@@ -123,7 +123,9 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
             contact = f"+1555{len(written):07}"
             with TestClient(create_app(settings)) as client:
                 # Another attempt is for a status: the writer asks the log by itself.
-                twilio = Simulator(client, attempts=10, pause_seconds=0.02, witness=witness)
+                twilio = Simulator(
+                    client, attempts=10, pause_seconds=0.02, client_history=client_history
+                )
                 customer = Customer(twilio, contact)
                 forms = [message_form(contact, text) for text in texts_of(review)]
                 for form in [*forms, *forms]:
@@ -139,5 +141,5 @@ def cut_conversations(postgres: Postgres, url: str, review: Review, step: int) -
             converse()
             counts["cuts"] += proxy.cut_amid is not None
             counts["of them between COMMIT and its answer"] += proxy.cut_amid == COMMIT
-    findings = require_exactly(written, url, witness)
+    findings = require_exactly(written, url, client_history)
     return counts + Counter({"reviews": findings.reviews, "messages": findings.messages})

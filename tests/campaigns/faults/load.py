@@ -103,7 +103,7 @@ class ForgetfulTwilio:
             time.sleep(twilio.pause_seconds)
             # Where a delivery got no answer, a process that apologises later can't know what came
             # of that one (docs/reliability.md): it has to be the same SID that is tried again.
-            if None not in twilio.witness.answers[form["MessageSid"]]:
+            if None not in twilio.client_history.answers[form["MessageSid"]]:
                 form = message_form(self.customer.contact, text)
         self.to_repeat.append(form)
 
@@ -115,7 +115,7 @@ class ForgetfulTwilio:
         return next((words for words in told if words != APOLOGY), APOLOGY)
 
     def repeat_one(self) -> None:
-        """Deliver again what was answered; the witness compares the words."""
+        """Deliver again what was answered; the client history compares the words."""
         self.customer.sends(self.to_repeat.pop(self.random.randrange(len(self.to_repeat))))
 
 
@@ -133,14 +133,14 @@ class Load:
         patience: float = TWILIO_SECONDS,
     ) -> None:
         self.line = Line(servers)
-        self.witness = ClientHistory()
+        self.client_history = ClientHistory()
         self.written: list[tuple[str, Review]] = []
         """Contacts, and the reviews that they have been thanked for."""
         self._reviews = reviews
         self._client = httpx.Client(
             transport=self.line, base_url="http://127.0.0.1", timeout=patience
         )
-        self._twilio = Simulator(self._client, attempts=1000, witness=self.witness)
+        self._twilio = Simulator(self._client, attempts=1000, client_history=self.client_history)
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(CUSTOMERS)
         self._customers: list[Future[None]] = []
@@ -172,7 +172,7 @@ class Load:
 
     def count_told(self, words: str | None) -> int:
         """Count the deliveries of messages that were answered with these words; None: with none."""
-        return sum(answers.count(words) for answers in [*self.witness.answers.values()])
+        return sum(answers.count(words) for answers in [*self.client_history.answers.values()])
 
     def _goes_on(self) -> bool:
         for customer in self._customers:

@@ -28,7 +28,7 @@ class Line:
     choices: Choices
     workers: Sequence[Worker]
     story: Story
-    witness: ClientHistory
+    client_history: ClientHistory
     sids: Iterator[str]
     is_calm: bool = False
     """Nothing gets lost or doubled on the way any more."""
@@ -43,7 +43,7 @@ class Line:
             way = 0 if self.is_calm else self.choices.pick(24, 2, 2, 3, 3)
             if way == 1:
                 self.story.tell(f"{message.sid} is lost on its way")
-                self.witness.note_answer(message.sid, None)
+                self.client_history.note_answer(message.sid, None)
             elif way == 2:
                 self.story.tell(f"the answer to {message.sid} gets lost")
                 self._deliver_later(message, 0.0, is_heard=False)
@@ -80,7 +80,7 @@ class Line:
         self.story.tell(f"{worker.process.name} answers {message.sid} with {said}", "deliveries")
         if loop.time() - began > Timing().deadline_seconds + 0.1:
             self.story.problem(f"{message.sid} was answered after {loop.time() - began:.1f} s")
-        self.witness.note_answer(message.sid, words if is_heard else None)
+        self.client_history.note_answer(message.sid, words if is_heard else None)
         if review is not None and is_heard:
             self._report_later(review)
         return words
@@ -100,7 +100,7 @@ class Line:
                 except NoAnswer:
                     await asyncio.sleep(1.0)
                 else:
-                    self.witness.note_status(review, status)
+                    self.client_history.note_status(review, status)
                     return
 
         loop = asyncio.get_running_loop()
@@ -125,7 +125,7 @@ class Customer:
         Not so where Twilio gave up, or where one delivery of a message was apologised for and
         another was not: then they may have said again what is recorded.
         """
-        answers = [self._line.witness.answers[sid] for sid in self._messages]
+        answers = [self._line.client_history.answers[sid] for sid in self._messages]
         return not self._may_repeat_themselves and all(
             APOLOGY not in told or {*told} == {APOLOGY} for told in answers
         )
@@ -172,7 +172,7 @@ class Customer:
     async def _be_forgotten(self) -> None:
         """Have the owner forget us, until that has worked."""
         self._line.story.tell(f"the owner forgets {self.contact}")
-        answers = self._line.witness.answers
+        answers = self._line.client_history.answers
         known = {sid for sid in self._messages if {*answers.get(sid, ())} - {None, APOLOGY}}
         while True:
             try:

@@ -138,12 +138,12 @@ class Theatre:
                     await worker.stop()
         except TimeoutError:
             story.problem("somebody waits for ever")
-        self._judge_all(story, line.witness, customers)
+        self._judge_all(story, line.client_history, customers)
 
     def _judge_all(
-        self, story: Story, witness: ClientHistory, customers: Sequence[Customer]
+        self, story: Story, client_history: ClientHistory, customers: Sequence[Customer]
     ) -> None:
-        findings = check(self._judge, kept_for=TTL, witness=witness)
+        findings = check(self._judge, kept_for=TTL, client_history=client_history)
         for problem in (*findings.problems, *differences(self._judge, TTL)):
             story.problem(problem)
         with self._judge.read() as connection:

@@ -91,7 +91,7 @@ class InsistentCustomer:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.witness = ClientHistory()
+        self.client_history = ClientHistory()
 
     def write(self) -> None:
         forms = []
@@ -100,7 +100,7 @@ class InsistentCustomer:
             while (answer := self._deliver(form)).text == APOLOGY:
                 # Where a delivery got no answer, the next process can't know what came of it and
                 # may apologise (docs/reliability.md): the same SID has to be tried again.
-                if None not in self.witness.answers[form["MessageSid"]]:
+                if None not in self.client_history.answers[form["MessageSid"]]:
                     form = message_form(CONTACT, text)
             forms.append(form)
         callback, sid = answer.callback, new_sid()
@@ -123,7 +123,7 @@ class InsistentCustomer:
             client = httpx.Client(base_url=base_url, timeout=15, verify=False, trust_env=False)  # noqa: S501
             with client:
                 try:
-                    return question(Simulator(client, witness=self.witness))
+                    return question(Simulator(client, client_history=self.client_history))
                 except NotAnswered:  # the server has died, or does not know what came of it
                     pass
         raise AssertionError("a hundred deliveries were not answered")
@@ -144,7 +144,7 @@ def strikes(fault: Fault, database: Path | None) -> bool:
             customer.write()
         finally:
             struck = service.stop()
-        require_exactly([(CONTACT, REVIEW)], service.url, customer.witness)
+        require_exactly([(CONTACT, REVIEW)], service.url, customer.client_history)
     return struck
 
 

@@ -40,7 +40,7 @@ def test_nothing_is_lost_while_the_database_may_not_grow(tmp_path: Path, sqlite_
             customer.says("Ana")
             assert is_thanks(customer.says("Bright."))
     written = {"product": "A lamp", "name": "Ana", "review": "Bright."}
-    require_exactly([(customer.contact, written)], sqlite_url, twilio.witness)
+    require_exactly([(customer.contact, written)], sqlite_url, twilio.client_history)
     log = (tmp_path / "log").read_text()
     assert log.count("database away, trying again") == 1
     assert log.count("database back after") == 1
