@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from core.clock import monotonic
 from core.logs import logger
 
 

@@ -157,7 +157,7 @@ class MessageWriter:
 
     def _take(self, batch: list[PendingMessage]) -> None:
         """Record a batch. An empty one is the probe."""
-        if self._recorder.take(batch):
+        if self._group_commit.take(batch):
             self._proven_at = monotonic()
 
     def _open_database(self) -> None:

@@ -60,7 +60,7 @@ def test_messages_that_cannot_be_recorded_are_no_proof(
     def fail_oddly(*_arguments: object) -> bool:
         return False
 
-    monkeypatch.setattr(idle._recorder, "take", fail_oddly)
+    monkeypatch.setattr(idle._group_commit, "take", fail_oddly)
     monkeypatch.setattr(Interrupted, "SLOW_PROBE_SECONDS", 0.2)
     wait_until(lambda: not idle.is_able())
     monkeypatch.undo()
