@@ -23,8 +23,8 @@ from simulator.fake_twilio import Simulator
 from tests.support.databases import Postgres, Valkey, migrated
 from tests.web.pages import browser
 
-# Importing main reads this installation's settings; a .env that is not filled in would refuse.
-os.environ["ENVIRONMENT"] = "local"
+# Importing main reads the settings; the .env of an installation must not decide what is tested.
+os.environ.update(ENVIRONMENT="local", ENV_FILE=".env.local")
 
 from main import create_app
 

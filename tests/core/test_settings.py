@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.paths import ROOT
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, local_environ
 
 SAFE = {
     "DATABASE_URL": "sqlite:///./safe.db",
@@ -42,22 +42,18 @@ def refusal(**values: str) -> SettingsError:
     return caught.value
 
 
+def write_files(folder: Path, **says: str) -> None:
+    """Write `.env` and `.env.local`; each says "" or an ENVIRONMENT, and "-" is no such file."""
+    for name, environment in ((".env", says["own"]), (".env.local", says["shipped"])):
+        if environment != "-":
+            line = f"ENVIRONMENT={environment}\n" if environment else ""
+            folder.joinpath(name).write_text(f"{line}TWILIO_ACCOUNT_SID=from {name}\n")
+
+
 @pytest.mark.parametrize(
     ("process", "own", "shipped", "file", "environment"),
     [
-        # ENVIRONMENT in the process, in .env and in .env.local ("-": no such file, "": not said)
-        ("production", "production", "local", ".env", "production"),
-        ("production", "local", "local", ".env", "production"),
-        ("production", "", "local", ".env", "production"),
-        ("production", "-", "local", None, "production"),
-        ("production", "-", "-", None, "production"),
-        ("local", "production", "local", ".env.local", "local"),
-        ("local", "local", "local", ".env", "local"),
-        ("local", "", "local", ".env.local", "local"),
-        ("local", "-", "local", ".env.local", "local"),
-        ("local", "production", "-", None, "local"),
-        ("local", "local", "-", ".env", "local"),
-        ("local", "-", "-", None, "local"),
+        # ENVIRONMENT in the process, in .env and in .env.local
         ("-", "production", "local", ".env", "production"),
         ("-", "local", "local", ".env", "local"),
         ("-", "", "local", ".env", "production"),
@@ -65,6 +61,16 @@ def refusal(**values: str) -> SettingsError:
         ("-", "-", "", ".env.local", "local"),
         ("-", "-", "production", ".env.local", "production"),
         ("-", "-", "-", None, "production"),
+        ("local", "local", "local", ".env", "local"),
+        ("local", "-", "local", ".env.local", "local"),
+        ("local", "local", "-", ".env", "local"),
+        ("local", "-", "-", None, "local"),
+        ("production", "production", "local", ".env", "production"),
+        ("production", "local", "local", ".env", "production"),
+        ("production", "", "local", ".env", "production"),
+        # Production must not get the shipped file's database because its own file is missing.
+        ("production", "-", "local", None, "production"),
+        ("production", "-", "-", None, "production"),
         # Empty means unset, and hides what the file says.
         ("", "production", "local", ".env", "production"),
         ("", "local", "local", ".env", "production"),
@@ -72,22 +78,63 @@ def refusal(**values: str) -> SettingsError:
     ],
 )
 def test_one_file_is_read(
-    tmp_path: Path,
-    process: str,
-    own: str,
-    shipped: str,
-    file: str | None,
-    environment: str,
+    tmp_path: Path, process: str, own: str, shipped: str, file: str | None, environment: str
 ) -> None:
-    for name, says in ((".env", own), (".env.local", shipped)):
-        if says != "-":
-            line = f"ENVIRONMENT={says}\n" if says else ""
-            tmp_path.joinpath(name).write_text(f"{line}TWILIO_ACCOUNT_SID=from {name}\n")
+    write_files(tmp_path, own=own, shipped=shipped)
     environ = SAFE if process == "-" else {**SAFE, "ENVIRONMENT": process}
     settings = Settings.load(environ, tmp_path)
     assert settings.environment == environment
     assert settings.file == (tmp_path / file if file else None)
     assert settings.twilio_account_sid == (f"from {file}" if file else None)
+
+
+@pytest.mark.parametrize("name", ["another.env", ".env.local"])
+@pytest.mark.parametrize("environment", ["-", "production"])
+def test_the_file_that_env_file_names_is_read_before_all(
+    tmp_path: Path, name: str, environment: str
+) -> None:
+    write_files(tmp_path, own="production", shipped="local")
+    tmp_path.joinpath("another.env").write_text(f"TWILIO_ACCOUNT_SID=from {name}\n")
+    environ = SAFE if environment == "-" else {**SAFE, "ENVIRONMENT": environment}
+    for named in (name, str(tmp_path / name)):
+        settings = Settings.load({**environ, "ENV_FILE": named}, tmp_path)
+        assert settings.file == tmp_path / name
+        assert settings.twilio_account_sid == f"from {name}"
+
+
+def test_a_named_file_that_is_missing_is_not_passed_over(tmp_path: Path) -> None:
+    write_files(tmp_path, own="local", shipped="local")
+    with pytest.raises(SettingsError, match=r"none\.env can't be read: No such file"):
+        Settings.load({**SAFE, "ENV_FILE": "none.env"}, tmp_path)
+
+
+@pytest.mark.parametrize("own", ["production", ""])
+def test_the_process_cannot_make_a_file_for_production_local(tmp_path: Path, own: str) -> None:
+    """Else its data would be open to everybody who reaches the server."""
+    write_files(tmp_path, own=own, shipped="local")
+    with pytest.raises(SettingsError, match=r"ENVIRONMENT is local, but \.env is for production"):
+        Settings.load({**SAFE, "ENVIRONMENT": "local"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("own", "file"),
+    [("production", ".env.local"), ("", ".env.local"), ("-", ".env.local"), ("local", ".env")],
+)
+@pytest.mark.parametrize("process", ["-", "local", "production"])
+def test_a_local_start_passes_over_a_file_for_production(
+    tmp_path: Path, process: str, own: str, file: str
+) -> None:
+    write_files(tmp_path, own=own, shipped="local")
+    environ = SAFE if process == "-" else {**SAFE, "ENVIRONMENT": process}
+    settings = Settings.load(local_environ(environ, tmp_path), tmp_path)
+    assert (settings.environment, settings.file) == ("local", tmp_path / file)
+
+
+def test_a_local_start_goes_by_the_file_that_is_named(tmp_path: Path) -> None:
+    write_files(tmp_path, own="production", shipped="local")
+    environ = local_environ({**SAFE, "ENV_FILE": ".env"}, tmp_path)
+    with pytest.raises(SettingsError, match="is for production"):
+        Settings.load(environ, tmp_path)
 
 
 def test_the_process_environment_wins_over_the_file(tmp_path: Path) -> None:
@@ -143,6 +190,8 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(
     make(tmp_path / ".env")
     with pytest.raises(SettingsError, match=r"\.env can't be read"):
         Settings.load({"ENVIRONMENT": environment}, tmp_path)
+    with pytest.raises(SettingsError, match=r"\.env can't be read"):
+        local_environ({"ENVIRONMENT": environment}, tmp_path)
 
 
 @pytest.mark.parametrize("word", ["prod", "LOCAL", "test", "dev"])
@@ -201,9 +250,7 @@ def test_production_starts_with_what_is_safe() -> None:
 def test_production_refuses_one_key_that_both_opens_and_seals() -> None:
     with pytest.raises(SettingsError) as caught:
         production(api_key="k" * 32, secret_key="k" * 32)
-    assert caught.value.problems == [
-        "SECRET_KEY must begin with another key than API_KEY, which programs are given"
-    ]
+    assert caught.value.problems == ["SECRET_KEY must not begin with API_KEY, which programs know"]
     assert (
         production(api_key="k" * 32, secret_key="s" * 32 + "," + "k" * 32).lacks_secret_key is False
     )
