@@ -1,29 +1,28 @@
-"""`run.py check-data`: what is wrong with the data."""
+"""Check the message log against itself and the reviews; list what is wrong with the data."""
 
-import argparse
 import sys
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
 from pathlib import Path
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.check import check
 from audit.client_history import ClientHistory
+from cli.command_error import CommandError
+from core.console import tell
 from core.logs import describe
-from core.settings import Settings, SettingsError
-from db import integrity, schema
+from core.settings import Settings
+from db import integrity
 from db.engine import name_of, open_database
-from db.errors import TRANSIENT_ERRORS
-from db.schema import SCHEMA_VERSION
+
+MAX_PROBLEMS = 100
 
 
-def read_options() -> tuple[bool, ClientHistory | None]:
-    """Read the command line. Raises OSError or ValueError where the client history is wrong."""
-    parser = argparse.ArgumentParser(prog="run.py check-data", description=__doc__)
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--client-history",
         type=Path,
         metavar="FILE",
-        help="what customers were told, by demo --client-history",
+        help="compare with what customers were told, as demo --client-history wrote it",
     )
     parser.add_argument(
         "--strict",
@@ -31,50 +30,32 @@ def read_options() -> tuple[bool, ClientHistory | None]:
         help="check the pauses between messages against CONVERSATION_TTL_HOURS, too: only if that"
         " setting never changed, and version 1 never kept conversations in memory",
     )
-    options = parser.parse_args()
-    return options.strict, ClientHistory.load(
-        options.client_history
-    ) if options.client_history else None
 
 
-def main() -> None:
-    try:
-        is_strict, client_history = read_options()
-    except (OSError, ValueError) as error:
-        sys.exit(f"The client history can't be read: {error}")
-    try:
-        settings = Settings.load()
-    except SettingsError as error:
-        sys.exit(str(error))
+def run(options: Namespace, settings: Settings) -> int:
+    history = _load_history(options.client_history) if options.client_history else None
     place = name_of(settings.database_url)
-    try:
-        database = open_database(settings.database_url)
-        if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
-            sys.exit(
-                f"{place} has schema {version!r}, this program checks {SCHEMA_VERSION}."
-                " Starting the service brings an older one up to date; for a newer one, install"
-                " the newer program."
-            )
-        kept_for = settings.conversation_ttl if is_strict else None
-        unsound = [*integrity.problems(database)]
-        for problem in unsound:  # now: of a damaged file the rest may not be readable
-            tell(problem)
-        findings = check(database, kept_for=kept_for, client_history=client_history)
-    except (SQLAlchemyError, ValueError, *TRANSIENT_ERRORS) as error:
-        sys.exit(f"{place} can't be read: {describe(error)}")
-    for problem in findings.problems[:100]:
+    with closing(open_database(settings.database_url)) as database:
+        damages = [*integrity.problems(database)]
+        for damage in damages:  # before the rest, which may not be readable in a damaged file
+            tell(damage)
+        kept_for = settings.conversation_ttl if options.strict else None
+        try:
+            findings = check(database, kept_for=kept_for, client_history=history)
+        except ValueError as error:
+            raise CommandError(f"{place} has an unreadable value: {describe(error)}") from None
+    for problem in findings.problems[:MAX_PROBLEMS]:
         tell(problem)
-    problems = len(unsound) + len(findings.problems)
+    problems = len(damages) + len(findings.problems)
     sys.stderr.write(
         f"Checked {place}\nMessages: {findings.messages}, conversations: {findings.conversations},"
         f" reviews: {findings.reviews}. Problems: {problems or 'none'}.\n"
     )
-    sys.exit(1 if problems else 0)
+    return 1 if problems else 0
 
 
-def tell(line: str) -> None:
-    print(line)  # noqa: T201 - this is what people run it for
-
-
-if __name__ == "__main__":
-    main()
+def _load_history(file: Path) -> ClientHistory:
+    try:
+        return ClientHistory.load(file)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"The client history can't be read: {error}") from None

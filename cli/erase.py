@@ -1,47 +1,40 @@
-"""`run.py forget`: erase a customer."""
+"""Erase a customer: the reviews, the words of all messages, and the number."""
 
-import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import closing
 
-from sqlalchemy.exc import DBAPIError
-
-from core.logs import describe
-from core.settings import Settings, SettingsError
-from db import schema
+from cli.command_error import CommandError
+from core.console import tell
+from core.settings import Settings
 from db.engine import open_database
-from db.errors import TRANSIENT_ERRORS, StartupError
-from db.schema import SCHEMA_VERSION
 from privacy.erasure import erase_contact
 from whatsapp.address import contact_of
 
 
-def main() -> None:
-    contact = contact_of(sys.argv[1]) if len(sys.argv) == 2 else ""
-    if not contact or contact.startswith("-"):
-        sys.exit("Say whom to forget: python3 run.py forget +15551234567")
-    try:
-        settings = Settings.load()
-        database = open_database(settings.database_url)
-        if (version := schema.schema_version(database.engine)) != SCHEMA_VERSION:
-            sys.exit(
-                f"Nothing is forgotten: the database has schema {version}, this program needs"
-                f" {SCHEMA_VERSION}. Starting the service brings an older one up to date."
-            )
-        forgotten = erase_contact(database, contact, settings.pseudonym_keys[0])
-    except SettingsError as error:
-        sys.exit(str(error))
-    except (StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
-        sys.exit(f"That failed, so run it again: {describe(error)}")
-    if forgotten is None:
-        sys.exit(f"Nothing is known of {contact}.")
-    print(  # noqa: T201 - this is what people run it for
-        f"ErasedContact: {_number_of(forgotten.reviews, 'review')}, the words of"
-        f" {_number_of(forgotten.messages, 'message')}, and the number itself."
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "contact", metavar="NUMBER", type=_contact, help="the customer, such as +15551234567"
     )
+
+
+def run(options: Namespace, settings: Settings) -> int:
+    with closing(open_database(settings.database_url)) as database:
+        erased = erase_contact(database, options.contact, settings.pseudonym_keys[0])
+    if erased is None:
+        raise CommandError(f"There is no data about {options.contact}.")
+    tell(
+        f"Erased: {_number_of(erased.reviews, 'review')}, the words of"
+        f" {_number_of(erased.messages, 'message')}, and the number itself."
+    )
+    return 0
+
+
+def _contact(text: str) -> str:
+    contact = contact_of(text)
+    if not contact:
+        raise ArgumentTypeError("name the customer, such as +15551234567")
+    return contact
 
 
 def _number_of(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-if __name__ == "__main__":
-    main()

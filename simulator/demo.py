@@ -34,7 +34,7 @@ def read_examples(path: Path = EXAMPLES) -> list[dict[str, str]]:
             "".join(review[word] for word in WORDS).encode()  # which lone surrogates can't be
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(
-                f"line {number} is no object with the texts product, name and review"
+                f"line {number} is not an object with the texts product, name and review"
             ) from None
         said = [Message("", "", clean(text)) for text in texts_of(review)]
         if not replay(said)[-1].is_finished:

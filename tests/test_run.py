@@ -1,6 +1,6 @@
 """`run.py` in a folder of its own: real virtual environments and real pip, no internet.
 
-What it hands over to is a stub that prints how it was called.
+What it hands over to is a stub that prints how it was called; `tests.checks` is real.
 """
 
 import ast
@@ -8,17 +8,19 @@ import json
 import os
 import shutil
 import signal
-import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from run import PLUGINS
+from cli.command_line import COMMANDS
+from run import FOR_USERS
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and exec are POSIX's")
@@ -27,7 +29,7 @@ STUB = """
 import json, os, sys
 from pathlib import Path
 
-name = Path(__file__).stem
+name = __spec__.name.partition(".")[0]
 seen = ("ENVIRONMENT", "PYTHONHOME", "__PYVENV_LAUNCHER__")
 print(json.dumps({
     "module": name,
@@ -37,8 +39,6 @@ print(json.dumps({
     "process": os.getpid(),
     "in_venv": Path(sys.prefix) == Path(os.getcwd(), ".venv"),
 }))
-if name + "_is_interrupted" in os.environ:
-    raise KeyboardInterrupt
 sys.exit(int(os.environ.get(name + "_exits_with", "0")))
 """
 
@@ -48,13 +48,14 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedP
     """`run.py test` where a set-up was interrupted: .venv is there, pip is not yet."""
     folder = tmp_path_factory.mktemp("installation").resolve()
     shutil.copy(RUN, folder)
-    shutil.copy(RUN.with_name("command.py"), folder)
     folder.joinpath("requirements.txt").touch()
     folder.joinpath("requirements-dev.txt").write_text("-r requirements.txt\n")
     folder.joinpath("requirements-browser.txt").write_text("-r requirements-dev.txt\n")
-    ours = ("terminal", "checker", "doctor", "forgetting", "backup")
-    for module in ("uvicorn", *ours, "pytest", "ruff", "mypy"):
+    for module in ("cli", "bench", "ruff", "mypy"):
         folder.joinpath(f"{module}.py").write_text(STUB)
+    folder.joinpath("tests").mkdir()
+    folder.joinpath("tests/__main__.py").write_text(STUB)
+    shutil.copy(RUN.with_name("tests") / "checks.py", folder / "tests")
     half_made = [sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")]
     subprocess.run(half_made, check=True)
     return run(folder, "test")
@@ -115,12 +116,6 @@ def calls(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def old_pythons() -> list[str]:
     """Every Python 3 before 3.11 that this machine has, on the PATH or in pyenv."""
     on_path = [shutil.which(f"python3.{minor}") for minor in range(6, 11)]
@@ -141,9 +136,13 @@ def old_pythons() -> list[str]:
 def test_help_lists_every_command(folder: Path, word: str) -> None:
     result = run(folder, word)
     assert result.returncode == 0
-    commands = ("[--port N]", "chat", "demo", "test", "check", "check-data", "help")
-    for command in (*commands, "doctor", "forget +N", "backup F", "restore F"):
+    commands = ("[--port N]", "chat", "demo", "test", "check", "check-data", "bench", "help")
+    for command in (*commands, "doctor", "erase +N", "backup F", "restore F"):
         assert f"python3 run.py {command} " in result.stdout
+
+
+def test_run_py_knows_the_words_of_the_command_line() -> None:
+    assert set(FOR_USERS) == set(COMMANDS)
 
 
 def test_an_unknown_word_is_refused_with_the_list(folder: Path) -> None:
@@ -153,52 +152,20 @@ def test_an_unknown_word_is_refused_with_the_list(folder: Path) -> None:
     assert run(folder, "help").stdout in result.stderr
 
 
-def test_the_bare_command_serves_on_port_8000(folder: Path) -> None:
-    result = run(folder)
-    if "Port 8000 cannot be used" in result.stderr:
-        pytest.skip("something serves on port 8000 here")
-    [call] = calls(result.stdout)
-    assert call["module"] == "uvicorn"
-    assert call["arguments"][:4] == ["main:app", "--reload", "--port", "8000"]
-
-
-def test_serving_waits_ten_seconds_at_most_for_clients_when_it_is_stopped(folder: Path) -> None:
-    [call] = calls(run(folder, "--port", str(free_port())).stdout)
-    assert call["arguments"][4:] == ["--timeout-graceful-shutdown", "10"]
-
-
-def test_serving_is_always_local(folder: Path) -> None:
-    result = run(folder, "--port", str(free_port()), env={"ENVIRONMENT": "production"})
-    [call] = calls(result.stdout)
-    assert call["environment"]["ENVIRONMENT"] == "local"
-
-
-def test_what_to_open_and_to_try_is_said_before_serving(folder: Path) -> None:
-    port = free_port()
-    said, _, _ = run(folder, f"--port={port}").stdout.partition("{")
-    assert f"Open  http://localhost:{port} " in said
-    assert f"http://localhost:{port}/phone" in said
-    assert "/api/reviews" in said
-    assert "/docs" in said
-    assert "python3 run.py chat" in said
-    assert "python3 run.py demo" in said
-    assert "Ctrl-C" in said
-
-
-ALL_CORES = (*PLUGINS, "-n", "auto", "--dist", "worksteal")
-
-
 @pytest.mark.parametrize(
     ("words", "module", "arguments"),
     [
-        (["test", "-k", "a or b"], "pytest", [*ALL_CORES, "-k", "a or b"]),
-        (["test", "--help"], "pytest", [*ALL_CORES, "--help"]),
-        (["chat", "--help"], "terminal", ["chat", "--help"]),
-        (["demo", "100"], "terminal", ["demo", "100"]),
-        (["check-data", "--quiet"], "checker", ["--quiet"]),
-        (["doctor", "--signature"], "doctor", ["--signature"]),
-        (["forget", "+15551234567"], "forgetting", ["+15551234567"]),
-        (["backup"], "backup", ["backup"]),
+        ([], "cli", ["serve"]),
+        (["--port", "8001"], "cli", ["serve", "--port", "8001"]),
+        (["chat", "--help"], "cli", ["chat", "--help"]),
+        (["demo", "100"], "cli", ["demo", "100"]),
+        (["check-data", "--quiet"], "cli", ["check-data", "--quiet"]),
+        (["doctor", "--signature"], "cli", ["doctor", "--signature"]),
+        (["erase", "+15551234567"], "cli", ["erase", "+15551234567"]),
+        (["backup"], "cli", ["backup"]),
+        (["test", "-k", "a or b"], "tests", ["-k", "a or b"]),
+        (["test", "--help"], "tests", ["--help"]),
+        (["bench", "--quick"], "bench", ["--quick"]),
     ],
 )
 def test_arguments_are_passed_on(
@@ -206,71 +173,21 @@ def test_arguments_are_passed_on(
 ) -> None:
     [call] = calls(run(folder, *words).stdout)
     assert call["in_venv"]
-    assert (call["module"], call["arguments"]) == (module, arguments)
+    for_cli = ["--folder", str(folder)] if module == "cli" else []
+    assert (call["module"], call["arguments"]) == (module, [*for_cli, *arguments])
 
 
-@pytest.mark.parametrize("word", ["backup", "restore"])
-def test_a_copys_file_is_named_from_the_folder_one_is_in(
-    folder: Path, tmp_path: Path, word: str
-) -> None:
-    here, elsewhere = tmp_path.resolve() / "copy", tmp_path.anchor + "elsewhere"
-    for given, meant in [("copy", str(here)), (elsewhere, elsewhere), ("--help", "--help")]:
-        [call] = calls(run(folder, word, given, cwd=tmp_path).stdout)
-        assert call["folder"] == str(folder)
-        assert (call["module"], call["arguments"]) == ("backup", [word, meant])
-
-
-@pytest.mark.parametrize("word", ["demo", "check-data"])
-def test_options_name_files_from_the_folder_one_is_in(
-    folder: Path, tmp_path: Path, word: str
-) -> None:
-    here, elsewhere = tmp_path.resolve() / "file", tmp_path.anchor + "elsewhere"
-    given = ["--client-history", "file", "--reviews=file", "--wit=file", "--reviews", elsewhere]
-    others = ["--url", "file", "--customers=16", "--client-history"]
-    meant = [
-        "--client-history",
-        str(here),
-        f"--reviews={here}",
-        f"--wit={here}",
-        "--reviews",
-        elsewhere,
-    ]
-    [call] = calls(run(folder, word, *given, *others, cwd=tmp_path).stdout)
+def test_the_folder_one_is_in_is_passed_on_for_names_of_files(folder: Path, tmp_path: Path) -> None:
+    [call] = calls(run(folder, "backup", "copy", cwd=tmp_path).stdout)
     assert call["folder"] == str(folder)
-    assert call["arguments"][-10:] == [*meant, *others]
+    assert call["arguments"] == ["--folder", str(tmp_path.resolve()), "backup", "copy"]
 
 
-@pytest.mark.parametrize(
-    ("word", "given", "used"),
-    [
-        ("chat", {}, "local"),
-        ("demo", {}, "local"),
-        ("demo", {"ENVIRONMENT": ""}, "local"),
-        ("chat", {"ENVIRONMENT": "production"}, "production"),
-    ],
-)
-def test_the_terminal_is_local_unless_told_otherwise(
-    folder: Path, word: str, given: dict[str, str], used: str
-) -> None:
-    [call] = calls(run(folder, word, env=given).stdout)
-    assert call["environment"]["ENVIRONMENT"] == used
-
-
-@pytest.mark.parametrize(
-    ("word", "given"),
-    [
-        ("check-data", {}),
-        *[
-            (word, {"ENVIRONMENT": "production"})
-            for word in ("check-data", "test", "doctor", "forget", "backup", "restore")
-        ],
-    ],
-)
-def test_the_other_words_see_the_environment_as_it_is(
-    folder: Path, word: str, given: dict[str, str]
-) -> None:
-    [call] = calls(run(folder, word, env=given).stdout)
-    assert call["environment"] == given
+@pytest.mark.parametrize("word", ["chat", "check-data", "test"])
+def test_what_is_run_sees_the_environment_as_it_is(folder: Path, word: str) -> None:
+    for given in ({}, {"ENVIRONMENT": "production"}):
+        [call] = calls(run(folder, word, env=given).stdout)
+        assert call["environment"] == given
 
 
 @pytest.mark.parametrize(
@@ -290,19 +207,7 @@ def test_every_check_runs_also_after_one_has_failed(
 
 
 def test_the_exit_code_passes_through(folder: Path) -> None:
-    assert run(folder, "test", env={"pytest_exits_with": "5"}).returncode == 5
-
-
-@pytest.mark.parametrize(
-    ("word", "module"),
-    [
-        *[("chat", "terminal"), ("demo", "terminal"), ("check-data", "checker")],
-        *[("doctor", "doctor"), ("forget", "forgetting"), ("backup", "backup")],
-    ],
-)
-def test_ctrl_c_ends_a_command_without_a_traceback(folder: Path, word: str, module: str) -> None:
-    result = run(folder, word, env={f"{module}_is_interrupted": "yes"})
-    assert (result.returncode, result.stderr) == (130, "")
+    assert run(folder, "test", env={"tests_exits_with": "5"}).returncode == 5
 
 
 def test_run_py_works_from_another_folder(folder: Path, tmp_path: Path) -> None:
@@ -317,45 +222,17 @@ def test_another_python_home_does_not_reach_the_venv(folder: Path) -> None:
 
 
 @POSIX_ONLY
-def test_signals_reach_the_server_itself(folder: Path) -> None:
-    with start(folder, "--port", str(free_port())) as server:
-        output, _ = server.communicate(timeout=60)
+def test_signals_reach_the_command_itself(folder: Path) -> None:
+    with start(folder, "--port", "8001") as command:
+        output, _ = command.communicate(timeout=60)
     [call] = calls(output)
-    assert call["process"] == server.pid
+    assert call["process"] == command.pid
 
 
-# Ports
-
-
-def test_a_port_in_use_is_said_in_one_sentence(folder: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        result = run(folder, "--port", str(port))
-    assert result.returncode == 1
-    assert result.stdout == ""
-    [sentence] = result.stderr.splitlines()
-    assert sentence.startswith(f"Port {port} cannot be used (")
-    assert f"python3 run.py --port {port + 1 if port < 65535 else 8001}" in sentence
-
-
-@POSIX_ONLY
-def test_the_port_of_a_server_that_has_just_stopped_is_free(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            accepted, _ = server.accept()
-            accepted.close()  # the side that closes first keeps the port in TIME_WAIT
-            assert client.recv(1) == b""
-    assert calls(run(folder, "--port", str(port)).stdout)
-
-
-@pytest.mark.parametrize("port", ["0", "65536", "http"])
-def test_what_is_no_port_is_refused(folder: Path, port: str) -> None:
-    result = run(folder, f"--port={port}")
-    assert result.returncode == 2
-    assert f"'{port}' is not a number from 1 to 65535" in result.stderr
+def test_pytest_is_started_with_the_words_given() -> None:
+    words = [sys.executable, "-m", "tests", "--version"]
+    ran = subprocess.run(words, cwd=RUN.parent, capture_output=True, text=True, check=True)
+    assert f"{ran.stdout}{ran.stderr}".startswith("pytest ")
 
 
 # Set-up
@@ -382,11 +259,12 @@ def test_changed_requirements_are_installed_once_by_whatever_comes_first(copy: P
     wheel = make_wheel(copy, "freshly_required")
     requirements = copy / "requirements.txt"
     requirements.write_text(f"./{wheel.name}\n")
-    copy.joinpath("checker.py").write_text("import freshly_required")
+    copy.joinpath("cli.py").write_text("import freshly_required")
     assert run(copy, "test").stderr.startswith("Installing requirements-dev.txt into .venv ...\n")
     second = run(copy, "check-data")
     assert (second.returncode, second.stderr) == (0, "")
 
+    copy.joinpath("cli.py").write_text(STUB)
     requirements.write_text(f"./{wheel.name}\n# changed again\n")
     assert run(copy, "chat").stderr.startswith("Installing requirements.txt into .venv ...\n")
     assert run(copy, "chat").stderr == ""
@@ -396,7 +274,7 @@ def test_changed_development_requirements_concern_development_only(copy: Path) -
     wheel = make_wheel(copy, "freshly_required")
     with copy.joinpath("requirements-dev.txt").open("a") as requirements:
         requirements.write(f"./{wheel.name}\n")
-    copy.joinpath("pytest.py").write_text("import freshly_required")
+    copy.joinpath("tests/__main__.py").write_text("import freshly_required")
     assert run(copy, "check-data").stderr == ""
     first, second = run(copy, "test"), run(copy, "test")
     assert first.returncode == 0, first.stderr
@@ -449,11 +327,9 @@ def test_of_two_runs_at_once_one_sets_up_and_both_go_on(copy: Path) -> None:
 
 @POSIX_ONLY
 def test_ctrl_c_while_waiting_for_another_run_ends_quietly(copy: Path) -> None:
-    import fcntl
-
     copy.joinpath(".venv/requirements.txt.sha256").unlink()
-    with copy.joinpath(".venv.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with closing(sqlite3.connect(copy / ".venv.lock")) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
         # A shell's background job ignores Ctrl-C and hands that on; ours must not.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -469,7 +345,7 @@ def test_ctrl_c_while_waiting_for_another_run_ends_quietly(copy: Path) -> None:
         too_long.cancel()
     assert said == "Waiting for another run.py that sets up .venv ...\n"
     assert rest == ""
-    assert waiting.returncode == 130
+    assert waiting.returncode == -signal.SIGINT
 
 
 def test_a_missing_requirements_file_is_said_in_one_sentence(copy: Path) -> None:

@@ -13,7 +13,6 @@ from fastapi.testclient import TestClient
 
 from audit.check import check
 from audit.client_history import ClientHistory
-from cli.check_data import main
 from conversation.wording import APOLOGY, GOT_PRODUCT, GREETING
 from core.clock import utc_now
 from db.engine import Database
@@ -242,7 +241,7 @@ def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
 
 
 def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_command(main, *arguments, DATABASE_URL=url)
+    return run_command("check-data", *arguments, DATABASE_URL=url)
 
 
 def test_the_command_compares_with_a_client_history(

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from cli import backup
-from cli.backup import Refused, back_up
+from cli import sqlite_copy
+from cli.backup import back_up
+from cli.sqlite_copy import Refused
 from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING
 from db.engine import open_database
 from models import LoggedMessage
@@ -154,7 +155,7 @@ def test_a_file_that_exists_is_left_as_it_is(file: Path, tmp_path: Path) -> None
     tmp_path.joinpath("letter").write_text("Dear Sir")
     before = files_in(tmp_path)
     for name in ("letter", "test.db"):
-        with pytest.raises(Refused, match=f"{name} exists already"):
+        with pytest.raises(Refused, match=f"{name} already exists"):
             back_up(file, tmp_path / name)
     assert files_in(tmp_path) == before
 
@@ -162,15 +163,15 @@ def test_a_file_that_exists_is_left_as_it_is(file: Path, tmp_path: Path) -> None
 def test_a_file_that_appears_meanwhile_is_left_as_it_is(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_database = backup._open
+    open_file = sqlite_copy.open_file
 
     def appear(opened: Path) -> sqlite3.Connection:
         if opened.suffix == ".partial":
             tmp_path.joinpath("copy").write_text("Dear Sir")
-        return open_database(opened)
+        return open_file(opened)
 
-    monkeypatch.setattr(backup, "_open", appear)
-    with pytest.raises(Refused, match="copy exists already"):
+    monkeypatch.setattr(sqlite_copy, "open_file", appear)
+    with pytest.raises(Refused, match="copy already exists"):
         back_up(file, tmp_path / "copy")
     assert tmp_path.joinpath("copy").read_text() == "Dear Sir"
     assert {found.name for found in tmp_path.iterdir()} == {"test.db", "copy"}
@@ -188,7 +189,7 @@ def test_nothing_is_made_where_there_is_no_folder_or_no_database(
 
 @pytest.mark.parametrize("name", ["test.db-wal", "test.db-shm", "test.db-journal"])
 def test_a_name_that_the_database_has_use_for_is_refused(file: Path, name: str) -> None:
-    with pytest.raises(Refused, match=f"{name} is a name that the database needs for itself"):
+    with pytest.raises(Refused, match=f"{name} is a name that the database itself uses"):
         back_up(file, file.with_name(name))
     assert [*file.parent.iterdir()] == [file]
 
@@ -208,7 +209,7 @@ def test_a_database_that_is_damaged_makes_no_backup(
     """A backup that can't be restored is noticed on the day it is made."""
     file = Path(shutil.copy(large, tmp_path / "test.db"))
     spoil(file)
-    with pytest.raises(Refused, match=r"test\.db is (damaged|not a sound database)"):
+    with pytest.raises(Refused, match=r"test\.db is (damaged|not an intact database)"):
         back_up(file, tmp_path / "copy")
     assert {found.name for found in tmp_path.iterdir()} == {"test.db"}
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import runpy
 import shlex
 import shutil
 import sqlite3
@@ -19,7 +18,7 @@ from alembic.config import Config
 from fastapi.testclient import TestClient
 
 from audit.check import check
-from cli import backup
+from cli import backup, restore
 from cli.backup import back_up
 from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW
 from core.settings import Settings
@@ -43,18 +42,13 @@ Run = Callable[..., tuple[object, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run() -> Run:
     """Run the command; return 0, or the sentence it ends with, and what it printed."""
 
     def run(url: str, *words: str | Path) -> tuple[object, str]:
-        monkeypatch.setenv("ENVIRONMENT", "local")
-        monkeypatch.setenv("DATABASE_URL", url)
-        monkeypatch.setattr(sys, "argv", ["backup", *map(str, words)])
-        try:
-            runpy.run_module("backup", run_name="__main__")
-        except SystemExit as end:
-            return end.code, capsys.readouterr().out
-        return 0, capsys.readouterr().out
+        ran = run_command(*map(str, words), DATABASE_URL=url)
+        said = ran.stderr.removesuffix("\n")
+        return (said if ran.returncode == 1 else ran.returncode), ran.stdout
 
     return run
 
@@ -62,7 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_command_says_what_it_has_done(run: Run, file: Path, tmp_path: Path) -> None:
     url, copy = f"sqlite:///{file}", tmp_path / "copy"
     result = subprocess.run(
-        [sys.executable, "-m", "backup", "backup", str(copy)],
+        [sys.executable, "-m", "cli", "backup", str(copy)],
         cwd=ROOT,
         env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": url},
         capture_output=True,
@@ -71,7 +65,7 @@ def test_the_command_says_what_it_has_done(run: Run, file: Path, tmp_path: Path)
     )
     said = f"Backed up 3 reviews to {copy}. Keep it as safe as the database.\n"
     assert (result.returncode, result.stdout, result.stderr) == (0, said, "")
-    refusal = f"{copy} exists already: take another name, or move that file away."
+    refusal = f"{copy} already exists: choose another name, or move that file away."
     assert run(url, "backup", copy) == (refusal, "")
 
 
@@ -86,9 +80,10 @@ def test_what_is_done_has_not_failed_where_it_cannot_be_told(
     def fill_up(_line: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(backup, "tell", fill_up)
+    for module in (backup, restore):
+        monkeypatch.setattr(module, "tell", fill_up)
     with pytest.raises(OSError, match="No space"):
-        run_command(backup.main, word, str(copy), DATABASE_URL=f"sqlite:///{file}")
+        run_command(word, str(copy), DATABASE_URL=f"sqlite:///{file}")
     assert copy.exists()
 
 
@@ -180,7 +175,7 @@ def test_a_copy_with_problems_is_put_back_and_they_are_told(
     copy = Path(shutil.copy(file, tmp_path / "copy"))
     run_sql("UPDATE reviews SET conversation_id = id")(copy)
     sentence, said = run(f"sqlite:///{file}", "restore", copy)
-    assert sentence == "It has problems: python3 run.py check-data tells them."
+    assert sentence == "It has problems: python3 run.py check-data lists them."
     assert said.endswith("It has 3 reviews and 0 messages.\n")
 
 

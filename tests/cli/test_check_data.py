@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from cli.check_data import main
 from db import integrity
 from db.engine import Database
 from db.schema import SCHEMA_VERSION
@@ -29,7 +28,7 @@ def run_sql(database: Database, *statements: str) -> None:
 
 
 def check_data(database_url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return run_command(main, *options, DATABASE_URL=database_url)
+    return run_command("check-data", *options, DATABASE_URL=database_url)
 
 
 def test_the_command_says_whether_all_is_well(
@@ -39,7 +38,7 @@ def test_the_command_says_whether_all_is_well(
         customer.sends(message_form(customer.contact, text, MessageSid=f"SM{text[0]}"))
     customer.says("Hi")
     result = subprocess.run(
-        [sys.executable, "-m", "checker"],
+        [sys.executable, "-m", "cli", "check-data"],
         cwd=ROOT,
         env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": database_url},
         capture_output=True,
@@ -94,7 +93,8 @@ def test_the_command_says_in_a_sentence_that_the_database_is_away(url: str) -> N
     result = check_data(url)
     assert (result.returncode, result.stdout) == (1, "")
     [sentence] = result.stderr.splitlines()
-    assert "can't be read: OperationalError" in sentence
+    assert sentence.startswith("check-data failed on ")
+    assert ": OperationalError: " in sentence
     assert "p4ssw0rd" not in sentence
 
 
@@ -110,7 +110,7 @@ def test_a_database_without_our_tables_is_left_as_it_is(tmp_path: Path) -> None:
     file.touch()
     result = check_data(f"sqlite:///{file}")
     assert result.returncode == 1
-    assert f"has schema None, this program checks {SCHEMA_VERSION}" in result.stderr
+    assert f"has schema none, and this program needs {SCHEMA_VERSION}" in result.stderr
     assert file.stat().st_size == 0
 
 

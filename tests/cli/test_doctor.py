@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cli import doctor
-from cli.doctor import Finding
+from cli import doctor, doctor_clocks, doctor_database
+from cli.findings import Finding
 from conversation.model import Message
 from conversation.state_machine import replay
 from core.clock import utc_now
@@ -110,7 +110,7 @@ def test_an_empty_database_stays_empty(new_url: str) -> None:
     assert problems(findings) == []
     [schema] = of("schema", findings)
     assert schema.text.startswith("no tables yet")
-    assert "back it up" not in schema.advice
+    assert "backup" not in schema.advice
     assert contents(new_url) == {}
 
 
@@ -118,7 +118,7 @@ def test_a_file_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     findings = look(f"sqlite:///{tmp_path / 'new.db'}")
     assert problems(findings) == []
     [found] = of("database", findings)
-    assert found.text == f"{tmp_path / 'new.db'} is not there yet: the first start makes it"
+    assert found.text == f"{tmp_path / 'new.db'} doesn't exist yet: the first start creates it"
     assert [*tmp_path.iterdir()] == []
 
 
@@ -132,13 +132,13 @@ def test_another_schema_is_told_and_left(database_url: str) -> None:
     run_sql(database_url, "UPDATE alembic_version SET version_num = '0001'")
     before = contents(database_url)
     [older] = of("schema", look(database_url))
-    assert older.text.startswith("0001, ")
+    assert older.text.startswith("0001; ")
     assert older.text.endswith(f" needs {SCHEMA_VERSION}")
-    assert older.advice == "The next start brings it up to date; back it up before."
+    assert older.advice == "The next start updates it; make a backup first."
     assert not older.is_problem
     assert contents(database_url) == before
     run_sql(database_url, "UPDATE alembic_version SET version_num = '9999'")
-    newer = f"9999, made by a newer program than this, which knows {SCHEMA_VERSION}"
+    newer = f"9999, from a newer program; this program needs {SCHEMA_VERSION}"
     assert problems(look(database_url)) == [("schema", newer)]
 
 
@@ -182,7 +182,7 @@ def test_an_earlier_programs_database_is_told_and_left(new_url: str) -> None:
     engine.dispose()
     [schema] = of("schema", look(new_url))
     assert "no tables" not in schema.text
-    assert schema.advice == "The next start brings it up to date; back it up before."
+    assert schema.advice == "The next start updates it; make a backup first."
     assert contents(new_url) == {"reviews": []}
 
 
@@ -193,7 +193,7 @@ def test_another_programs_reviews_are_a_problem(new_url: str) -> None:
     engine.dispose()
     [(subject, text)] = problems(look(new_url))
     assert subject == "schema"
-    assert text.startswith("there is a table reviews of another program")
+    assert text.startswith("the table reviews has unknown columns")
 
 
 def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
@@ -223,8 +223,8 @@ def test_what_others_can_read_is_told(sqlite_url: str, tmp_path: Path) -> None:
         readable.chmod(0o640)
     told = look(sqlite_url, file=own)
     assert [(finding.text, finding.advice) for finding in told if "chmod" in finding.advice] == [
-        (".env can be read by others on this machine", "chmod 600 .env"),
-        (f"{file} can be read by others on this machine", f"chmod 600 {file}"),
+        (".env can be read by other users of this machine", f"chmod 600 {own}"),
+        (f"{file} can be read by other users of this machine", f"chmod 600 {file}"),
     ]
     assert problems(told) == []
     for private in (own, file):
@@ -251,10 +251,10 @@ def test_files_that_a_start_on_a_read_only_database_has_left_read_only_are_named
 def test_a_disk_that_is_almost_full_is_a_problem(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    usage = shutil.disk_usage(".")._replace(free=doctor.ENOUGH_BYTES - 1)
+    usage = shutil.disk_usage(".")._replace(free=doctor_database.MIN_FREE_BYTES - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     findings = look(sqlite_url if there else sqlite_url.replace("test.db", "new.db"))
-    assert problems(findings) == [("database", "199 MB are free on its disk")]
+    assert problems(findings) == [("database", "only 199 MB are free on its disk")]
 
 
 # Clocks
@@ -280,11 +280,12 @@ def test_clocks_that_differ_are_a_problem(
 ) -> None:
     redis: dict[str, Any] = {"conversation_store": "redis", "redis_url": valkey.url}
     agree = [finding.text for finding in of("clock", look(postgres_url, **redis))]
-    assert agree == ["agrees with PostgreSQL's", "agrees with Redis's"]
+    assert agree == ["agrees with PostgreSQL's clock", "agrees with Redis's clock"]
     for ours, theirs in [(90, "behind"), (-90, "ahead of")]:
-        monkeypatch.setattr(doctor, "utc_now", lambda skew=ours: utc_now() + timedelta(0, skew))
+        for module in (doctor, doctor_clocks):
+            monkeypatch.setattr(module, "utc_now", lambda skew=ours: utc_now() + timedelta(0, skew))
         assert problems(look(postgres_url, **redis)) == [
-            ("clock", f"{whose} is 90 s {theirs} this machine's")
+            ("clock", f"{whose} clock is 90 s {theirs} this machine's")
             for whose in ("PostgreSQL's", "Redis's")
         ]
 

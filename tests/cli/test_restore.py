@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import backup
-from cli.backup import Refused, back_up, restore
+from cli import restore as restoring
+from cli.backup import back_up
+from cli.restore import restore
+from cli.sqlite_copy import Refused, copy_database
 from tests.cli.test_backup import (
     POSIX_ONLY,
     damage,
@@ -76,7 +78,7 @@ def test_what_a_lost_database_left_is_not_mixed_with_a_copy(
 ) -> None:
     tmp_path.joinpath(f"test.db{end}").write_text("what the lost one had")
     before = files_in(tmp_path)
-    with pytest.raises(Refused, match=f"test.db{end} exists already"):
+    with pytest.raises(Refused, match=f"test.db{end} already exists"):
         restore(large, tmp_path / "test.db")
     assert files_in(tmp_path) == before
 
@@ -114,7 +116,7 @@ def test_nobody_gets_in_between_the_keeping_and_the_replacing(
     large: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was written then would be in neither file."""
-    keep, tried = backup._copy, list[Path]()
+    keep, tried = copy_database, list[Path]()
 
     def keep_and_try_to_write(source: sqlite3.Connection, copy: Path) -> None:
         keep(source, copy)
@@ -124,7 +126,7 @@ def test_nobody_gets_in_between_the_keeping_and_the_replacing(
                     other.execute("DELETE FROM reviews")
             tried.append(copy)
 
-    monkeypatch.setattr(backup, "_copy", keep_and_try_to_write)
+    monkeypatch.setattr(restoring, "copy_database", keep_and_try_to_write)
     assert [restore(large, file)] == tried
     assert reviews_in(file) == {"new": 3000}
 
@@ -138,7 +140,7 @@ def run_sql(*statements: str) -> Callable[[Path], None]:
     return change
 
 
-NOT_OURS = "copy is not a sound database of this program's"
+NOT_OURS = "copy is not an intact database of this program"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_a_full_disk_leaves_the_database_as_it_was(
     large: Path, file: Path, monkeypatch: pytest.MonkeyPatch, is_tried_out: bool, size: int
 ) -> None:
     if not is_tried_out:  # as where something else fills the disk just after that
-        monkeypatch.setattr(backup, "_try_out", lambda *_: None)
+        monkeypatch.setattr(restoring, "_try_out", lambda *_: None)
     with full_disk(size), pytest.raises(sqlite3.Error):  # not "something has it open"
         restore(large, file)
     assert reviews_in(file) == {"old": 3}
@@ -208,7 +210,7 @@ def test_a_full_disk_leaves_the_database_as_it_was(
 KILLED_AT_EVERY_STEP = """
 import os, shutil, signal, sqlite3, sys
 from pathlib import Path
-from cli.backup import restore
+from cli.restore import restore
 copy, old, folder = map(Path, sys.argv[1:])
 
 class Mortal(sqlite3.Connection):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cli import check_data
-from cli.backup import Refused, restore
+from cli.restore import restore
+from cli.sqlite_copy import Refused
 from conversation.wording import APOLOGY, GREETING
 from core import logs
 from db.engine import normalise_url, open_database
@@ -95,7 +95,7 @@ def test_check_data_and_restore_name_row_and_column(sqlite_url: str, tmp_path: P
     with closing(open_database(sqlite_url)) as database:
         insert(database)
     run_sql(sqlite_url, f"UPDATE reviews SET user_name = {BROKEN}")
-    result = run_command(check_data.main, DATABASE_URL=sqlite_url)
+    result = run_command("check-data", DATABASE_URL=sqlite_url)
     place = "table reviews, rowid 1, column user_name: no UTF-8"
     assert place in result.stdout.splitlines()
     assert WORDS not in result.stdout + result.stderr

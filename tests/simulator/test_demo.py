@@ -12,7 +12,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audit.client_history import ClientHistory
-from cli.play import main
 from simulator import demo as simulator_demo
 from simulator.demo import demo, read_examples
 from simulator.fake_twilio import Simulator
@@ -33,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def run(server: str, *words: str) -> tuple[int, str, str]:
     """Run a command against the server; return its exit code and what it said."""
-    ran = run_command(main, *words, "--url", server)
+    ran = run_command(*words, "--url", server)
     return ran.returncode, ran.stdout, ran.stderr
 
 
@@ -58,7 +57,7 @@ def listed(file: Path, *reviews: object) -> Path:
 def test_a_line_that_is_no_review_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "reviews"
     file.write_text(f"{json.dumps(GOOD)}\n\n{line}\n")
-    with pytest.raises(ValueError, match="line 3 is no object with the texts product, name and"):
+    with pytest.raises(ValueError, match="line 3 is not an object with the texts"):
         read_examples(file)
 
 
@@ -80,7 +79,7 @@ def test_a_line_separator_within_a_review_ends_no_line(tmp_path: Path) -> None:
 def test_a_file_without_reviews_is_said_in_a_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "reviews"
     file.write_text(text)
-    ran = run_command(main, "demo", "--reviews", str(file))
+    ran = run_command("demo", "--reviews", str(file))
     assert (ran.returncode, ran.stderr) == (1, f"{file} can't be read: it has no reviews\n")
 
 
@@ -95,7 +94,7 @@ def test_the_demo_compares_with_what_the_edge_makes_of_a_text(
 def test_the_demo_counts_no_review_that_its_customers_wrote_before(
     local: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("simulator.random.randrange", lambda _: 1)
+    monkeypatch.setattr("simulator.customer.random.randrange", lambda _: 1)
     for _ in range(2):
         demo(Simulator(local), [GOOD], customers=1)
     assert capsys.readouterr().out.count("All 1 are recorded exactly once") == 2
@@ -156,7 +155,7 @@ def test_a_client_history_that_can_be_written_nowhere_is_said_before_all_is_play
 @pytest.mark.skipif(sys.platform == "win32", reason="the shell is POSIX's")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "</dev/null"])
 def test_a_chat_without_input_or_output_ends(server: str, closed: str) -> None:
-    command = f'exec "$0" -m command terminal chat --url {server} {closed}'
+    command = f'exec "$0" -m cli chat --url {server} {closed}'
     ran = subprocess.run(
         ["/bin/sh", "-c", command, sys.executable],
         cwd=ROOT,
@@ -174,8 +173,8 @@ def test_a_chat_without_input_or_output_ends(server: str, closed: str) -> None:
 def test_a_chat_goes_on_after_bytes_that_are_no_text(server: str, environment: str) -> None:
     ran = subprocess.run(
         [
-            *("/usr/bin/env", environment, sys.executable, "-m", "command"),
-            *("terminal", "chat", "--url", server),
+            *("/usr/bin/env", environment, sys.executable, "-m", "cli"),
+            *("chat", "--url", server),
         ],
         cwd=ROOT,
         input=b"Hi\n\xff\xfe \xe6\x97\xa5\nAna\n",

@@ -3,26 +3,23 @@
 import io
 import os
 import subprocess
-import sys
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from unittest.mock import patch
 
+from cli.command_line import main
 
-def run_command(
-    main: Callable[[], None], *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a module's `main` as `python -m` does, with these settings in its environment."""
+
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m cli` with these arguments, and these settings in its environment."""
     said, complained = io.StringIO(), io.StringIO()
     code: object = 0
     with (
         patch.dict(os.environ, {"ENVIRONMENT": "local", **environment}),
-        patch.object(sys, "argv", [main.__module__, *arguments]),
         redirect_stdout(said),
         redirect_stderr(complained),
     ):
         try:
-            main()
+            code = main(arguments)
         except SystemExit as ended:
             code = ended.code
     if isinstance(code, str):  # a last sentence, as Python says it
