@@ -1,1 +1,1 @@
-"""Checks of what the database has: they read, compare and write nothing."""
+"""Check that log, reviews and client history agree. It reads only."""

@@ -1,6 +1,6 @@
-"""Check the facts in the log against each other and against the reviews: `run.py check-data`.
+"""Check the facts of the log against each other and against the reviews.
 
-Safe to run while serving: it reads snapshots and writes nothing.
+It may run beside the service: it reads one snapshot and writes nothing.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ CONVERSATIONS_AT_ONCE = 500
 
 @dataclass(slots=True)
 class Findings:
-    """How much was checked, and a sentence for each problem; without customers' words."""
+    """How much was checked, and a sentence for each problem, without customers' words."""
 
     conversations: int = 0
     messages: int = 0
@@ -35,16 +35,13 @@ class Findings:
 
 
 def check(
-    database: Database,
-    *,
-    kept_for: timedelta | None = None,
-    client_history: ClientHistory | None = None,
+    database: Database, *, kept_for: timedelta | None = None, history: ClientHistory | None = None
 ) -> Findings:
     """Check log and reviews in one snapshot.
 
-    With `kept_for`, the idle time after which a conversation is over, none may have gone on later,
-    and no contact may have begun anew earlier. With `client_history`, log and reviews must agree
-    with what its clients were told. Raises database.TRANSIENT_ERRORS.
+    `kept_for` is the idle time after which a conversation is over: with it, no conversation may
+    have continued later, and no contact may have begun another one earlier. With `history`, log and
+    reviews must agree with the answers that clients received. Raises db.errors.TRANSIENT_ERRORS.
     """
     findings = Findings()
     with database.snapshot() as connection:
@@ -54,21 +51,21 @@ def check(
         for ids in _conversations(connection):
             _check_all(connection, ids, findings)
         across = cross_checks.problems(connection, kept_for)
-        findings.problems += _readable("what conversations have to do with each other", across)
-        if client_history is not None:
-            told = _contradicted(connection, client_history)
-            findings.problems += _readable("what customers were told", told)
+        findings.problems += _readable("what is checked across conversations", across)
+        if history is not None:
+            contradicted = _contradicted(connection, history)
+            findings.problems += _readable("what clients received", contradicted)
         findings.reviews = connection.scalar(sa.select(sa.func.count(Review.id))) or 0
     return findings
 
 
 def _is_unreadable(error: Exception) -> bool:
-    """Say whether a value is of another kind than its column, or text that is not UTF-8."""
+    """Say whether an error means a value of another type than its column, or text not in UTF-8."""
     return isinstance(error, (TypeError, ValueError, ArithmeticError, RecursionError, DataError))
 
 
 def _readable(what: str, problems: Iterable[str]) -> Iterator[str]:
-    """Yield problems; a last one says if `what` can't be read any further."""
+    """Yield problems; if reading fails, a last one says that `what` can't be read."""
     try:
         yield from problems
     except Exception as error:
@@ -78,7 +75,7 @@ def _readable(what: str, problems: Iterable[str]) -> Iterator[str]:
 
 
 def _conversations(connection: Connection) -> Iterator[Sequence[str]]:
-    """Read the names of the log's conversations, some at a time."""
+    """Yield the ids of all conversations, CONVERSATIONS_AT_ONCE at a time."""
     names = sa.select(LoggedMessage.conversation_id).distinct()
     names = names.order_by(LoggedMessage.conversation_id).limit(CONVERSATIONS_AT_ONCE)
     ids = connection.scalars(names).all()
@@ -88,7 +85,7 @@ def _conversations(connection: Connection) -> Iterator[Sequence[str]]:
 
 
 def _check_all(connection: Connection, ids: Sequence[str], findings: Findings) -> None:
-    """Check conversations at once or, where something can't be read, one after another."""
+    """Check conversations together or, if something can't be read, one by one."""
     try:
         problems, messages = _check_batch(connection, ids)
     except Exception as error:
@@ -122,7 +119,7 @@ _REVIEWS = sa.select(
 
 
 def _check_batch(connection: Connection, ids: Sequence[str]) -> tuple[list[str], int]:
-    """Return the problems of conversations, and how many messages they have."""
+    """Return the problems of conversations and the number of their messages."""
     logged = [*map(conversation_checks.read_message, connection.execute(_MESSAGES, {"ids": ids}))]
     reviews = {
         row.conversation_id: ReviewFacts(
@@ -143,20 +140,21 @@ def _check_batch(connection: Connection, ids: Sequence[str]) -> tuple[list[str],
     return problems, len(logged)
 
 
-def _contradicted(connection: Connection, client_history: ClientHistory) -> Iterator[str]:
+def _contradicted(connection: Connection, history: ClientHistory) -> Iterator[str]:
+    """Yield what log and reviews have otherwise than clients received it."""
     replies: dict[str, str | None] = {}
-    for sids in _chunks(client_history.answers):
+    for sids in _chunks(history.answers):
         for sid, logged in batch.read(connection, sids).replies.items():
             replies[sid] = None if logged.is_erased else logged.reply
-    yield from client_history.contradictions(replies)
+    yield from history.contradictions(replies)
     found: set[str] = set()
     erased: set[str] = set()
-    for ids in _chunks(client_history.statuses):
+    for ids in _chunks(history.statuses):
         rows = connection.execute(
             sa.select(Review.conversation_id, Review.status).where(Review.conversation_id.in_(ids))
         )
         statuses = {row.conversation_id: row.status for row in rows}
-        yield from client_history.lowered(statuses, STATUSES)
+        yield from history.lowered(statuses, STATUSES)
         found |= statuses.keys()
         erased |= {
             *connection.scalars(
@@ -165,7 +163,7 @@ def _contradicted(connection: Connection, client_history: ClientHistory) -> Iter
                 )
             )
         }
-    yield from client_history.missing(found, erased, STATUSES)
+    yield from history.missing(found, erased, STATUSES)
 
 
 def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:

@@ -1,6 +1,6 @@
-"""What clients were told, to compare with the log: the other side's record of the same events.
+"""Client history: the answers that clients received, to compare with the log.
 
-`run.py check-data --client-history FILE` reads one; tests and the demo keep theirs in memory.
+The demo writes it to a file, and `check-data` reads it; tests keep theirs in memory.
 """
 
 import json
@@ -18,16 +18,16 @@ from conversation.wording import APOLOGY
 
 @dataclass(slots=True)
 class ClientHistory:
-    """Every delivery's answer, in order, and every status that was acknowledged.
+    """Every answer that clients received, in order, and every status that was acknowledged.
 
-    An answer is what the customer was told: "" is silence, None no usable answer (none came, or
-    it was no 200). Safe to use from several threads.
+    An answer is the text of our reply: "" is an empty reply, None no usable one (no response, or
+    not a 200). It may be used from several threads.
     """
 
     answers: dict[str, list[str | None]] = field(default_factory=lambda: defaultdict(list))
-    """By MessageSid."""
+    """Answers to all deliveries of a message, by MessageSid."""
     statuses: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """By the id of the conversation whose review the message confirmed."""
+    """Acknowledged statuses, by the id of the conversation whose review the message confirmed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_answer(self, sid: str, words: str | None) -> None:
@@ -39,38 +39,38 @@ class ClientHistory:
             self.statuses[conversation_id].add(status)
 
     def save(self, file: Path) -> None:
-        """Write a JSON object a line, UTF-8, for the owner alone: replies repeat names."""
+        """Write JSON lines in UTF-8, readable for the file's owner only: replies contain names."""
         with self._lock:
             lines: list[object] = [
                 {"message_sid": sid, "answers": answers} for sid, answers in self.answers.items()
             ]
             lines += [
-                {"conversation_id": id_, "statuses": sorted(told)}
-                for id_, told in self.statuses.items()
+                {"conversation_id": id_, "statuses": sorted(statuses)}
+                for id_, statuses in self.statuses.items()
             ]
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         if file.is_file():
-            file.chmod(0o600)  # one that was there, too
+            file.chmod(0o600)  # the mode above applies to a new file only
         with open(handle, "w", encoding="utf-8") as opened:
             opened.writelines(f"{json.dumps(line)}\n" for line in lines)
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Read what `save` wrote. Raises OSError, or ValueError for anything else."""
-        client_history = cls()
+        """Read what `save` wrote. Raises OSError, or ValueError for any other content."""
+        history = cls()
         for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
             try:
                 if line:
-                    client_history._read(json.loads(line))
+                    history._read(json.loads(line))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{file}: line {number} is no record ({error})") from None
-        if not client_history.answers:  # an empty file would agree with everything
+        if not history.answers:  # an empty file agrees with every log
             raise ValueError(f"{file} has no answers")
-        return client_history
+        return history
 
-    def _read(self, told: object) -> None:
-        """Take in what a line of `save` says. Raises ValueError where it is something else."""
-        match told:
+    def _read(self, record: object) -> None:
+        """Add a line that `save` wrote. Raises ValueError for anything else."""
+        match record:
             case {"message_sid": str(id_), "answers": list(answers)}:
                 if not all(answer is None or isinstance(answer, str) for answer in answers):
                     raise ValueError("an answer is neither text nor null")
@@ -81,46 +81,50 @@ class ClientHistory:
                 self.statuses[id_] |= {*statuses}
             case _:
                 raise ValueError("it has neither a message's answers nor a conversation's statuses")
-        if _NO_ID.search(id_):
+        if _INVALID_ID.search(id_):
             raise ValueError("its id has a character that no database takes")
 
     def contradictions(self, replies: Mapping[str, str | None]) -> Iterator[str]:
-        """Compare answers with the log's `replies`, by SID; None stands for words since erased.
+        """Compare the answers with the log's `replies`, by SID; None means that they were erased.
 
-        Every sentence that a customer was told is the log's, but for the apology, and that is true:
-        a message is not in the log whose deliveries were all answered with it. Where one got no
-        answer, a later apology says nothing of that one.
+        Every answer but the apology must be the log's reply. A message whose deliveries were all
+        answered with the apology must not be in the log. If one of them got no usable answer, that
+        one may have been recorded before the apology.
         """
         for sid, answers in self.answers.items():
-            told = {answer for answer in answers if answer is not None and answer != APOLOGY}
+            received = {answer for answer in answers if answer is not None and answer != APOLOGY}
             if sid not in replies:
-                if told:
+                if received:
                     yield f"message {sid} was answered and is not in the log"
             elif answers and all(answer == APOLOGY for answer in answers):
                 yield f"message {sid} was answered with the apology and is in the log"
-            elif (reply := replies[sid]) is not None and told - {reply}:
+            elif (reply := replies[sid]) is not None and received - {reply}:
                 yield f"message {sid} was answered with other words than the log has"
 
     def missing(
         self, found: Collection[str], erased: Collection[str], ranks: Sequence[str]
     ) -> Iterator[str]:
-        """Say where a status was acknowledged, so that there was a review, and there is none.
+        """Find reviews that are missing: a status of theirs was acknowledged, so they existed.
 
-        `found` are the conversations that have one. `erased` are those whose words were erased
-        since: their reviews may have been as well.
+        `found` are the conversations that have a review. `erased` are those whose words were erased
+        since; their reviews may have been erased, too. `ranks` are Twilio's statuses.
         """
-        for conversation_id, told in self.statuses.items():
-            if told & {*ranks} and conversation_id not in found and conversation_id not in erased:
+        for conversation_id, acknowledged in self.statuses.items():
+            if (
+                not acknowledged.isdisjoint(ranks)
+                and conversation_id not in found
+                and conversation_id not in erased
+            ):
                 yield f"conversation {conversation_id} had a status acknowledged, and has no review"
 
     def lowered(self, statuses: Mapping[str, str], ranks: Sequence[str]) -> Iterator[str]:
-        """Compare what was acknowledged with the reviews' statuses, by conversation.
+        """Find reviews, by conversation, whose status ranks below one that was acknowledged.
 
-        A status that Twilio does not have is acknowledged and counts for nothing.
+        `ranks` are Twilio's statuses, lowest first. Others are acknowledged and ignored.
         """
         for conversation_id, status in statuses.items():
-            told = self.statuses.get(conversation_id, ())
-            highest = max((s for s in told if s in ranks), key=ranks.index, default=None)
+            acknowledged = self.statuses.get(conversation_id, ())
+            highest = max((s for s in acknowledged if s in ranks), key=ranks.index, default=None)
             if highest is None:
                 continue
             if status not in ranks or ranks.index(status) < ranks.index(highest):
@@ -130,5 +134,5 @@ class ClientHistory:
                 )
 
 
-_NO_ID = re.compile("[\0\ud800-\udfff]")
+_INVALID_ID = re.compile("[\0\ud800-\udfff]")
 """NUL and lone surrogates, which PostgreSQL and its driver refuse."""

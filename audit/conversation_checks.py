@@ -1,7 +1,7 @@
-"""Check one conversation: its facts against each other, against its review and its erasure.
+"""Check a conversation: its facts against each other, against its review and its erasure.
 
-Nothing here knows a sentence of the bot, or a state but START: both may change, and an old log
-stays right.
+The bot's sentences, and its states but START, are not used here: they may change, and an old log
+must stay valid.
 """
 
 import re
@@ -19,7 +19,7 @@ from models import LoggedMessage
 
 @dataclass(frozen=True, slots=True)
 class MessageFacts:
-    """What the log states about a message; of its text, media and reply only if there is any."""
+    """A message in the log. Of media and reply only whether they are there."""
 
     message_sid: str
     contact_number: str
@@ -40,7 +40,7 @@ class MessageFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReviewFacts:
-    """What the table of reviews states about the review of a conversation."""
+    """The review of a conversation, as the table reviews has it."""
 
     id: int
     contact_number: str
@@ -51,7 +51,7 @@ class ReviewFacts:
 
 
 _KINDS: Mapping[InstrumentedAttribute[Any], type] = {
-    # the first fields of MessageFacts
+    # The first fields of MessageFacts.
     LoggedMessage.message_sid: str,
     LoggedMessage.contact_number: str,
     LoggedMessage.turn: int,
@@ -63,7 +63,7 @@ _KINDS: Mapping[InstrumentedAttribute[Any], type] = {
     LoggedMessage.context: object,
     LoggedMessage.settings_version: int,
     LoggedMessage.received_at: datetime,
-    # what the others are made of
+    # The other fields are derived from these.
     LoggedMessage.erased_at: object,
     LoggedMessage.body: str,
     LoggedMessage.reply: str,
@@ -71,11 +71,11 @@ _KINDS: Mapping[InstrumentedAttribute[Any], type] = {
 }
 
 MESSAGE_COLUMNS = tuple(_KINDS)
-"""What read_message needs, in this order."""
+"""The columns that `read_message` takes, in order."""
 
 
 def read_message(row: Sequence[Any]) -> MessageFacts:
-    """Read MESSAGE_COLUMNS. Raises TypeError where a value is of another kind."""
+    """Read a row of MESSAGE_COLUMNS. Raises TypeError if a value has another type."""
     for value, kind in zip(row, _KINDS.values(), strict=True):
         if not isinstance(value, kind):
             raise TypeError(f"not of type {kind.__name__}")
@@ -89,9 +89,9 @@ def read_message(row: Sequence[Any]) -> MessageFacts:
 
 
 def problems(rows: Sequence[MessageFacts], review: ReviewFacts | None) -> Iterator[str]:
-    """Yield a sentence for everything that is wrong with a conversation, without its subject.
+    """Yield the problems of a conversation, as sentences without their subject.
 
-    `rows` are its messages by position, at least one. `review` is None where it has none.
+    `rows` are its messages by position, at least one. `review` is None if it has none.
     """
     yield from _wrong_opening(rows[0])
     yield from _wrong_order(rows)
@@ -104,7 +104,7 @@ def problems(rows: Sequence[MessageFacts], review: ReviewFacts | None) -> Iterat
 
 
 def _wrong_opening(first: MessageFacts) -> Iterator[str]:
-    """Check the first row; a migration may have made it from the middle of a conversation."""
+    """Check the first message; a migration may have begun in the middle of a conversation."""
     if first.outcome == Outcome.MIGRATED:
         return
     if first.position != 1:
@@ -132,13 +132,13 @@ def _wrong_order(rows: Sequence[MessageFacts]) -> Iterator[str]:
 _KNOWN = frozenset(Outcome)
 
 _GO_ON = frozenset({Outcome.OPENED, Outcome.ANSWERED, Outcome.ASKED_AGAIN})
-"""Outcomes that leave a conversation open."""
+"""Outcomes after which a conversation continues."""
 
 _NAME = re.compile("[a-z_]{1,30}")
 
 
 def _wrong_message(row: MessageFacts) -> Iterator[str]:
-    """Check what can be told from a message alone. State and outcome outlive an erasure."""
+    """Check a message by itself. An erasure leaves its state and outcome."""
     if row.outcome not in _KNOWN:
         name = f": {row.outcome}" if _NAME.fullmatch(row.outcome) else ""
         yield f"has an outcome that this program does not know{name}"
@@ -159,7 +159,7 @@ def _wrong_message(row: MessageFacts) -> Iterator[str]:
 
 
 def _wrong_step(before: MessageFacts, after: MessageFacts) -> Iterator[str]:
-    """Check what a message did, by the facts before it and after it."""
+    """Check the facts of a message against those of the message before it."""
     if before.outcome == Outcome.FINISHED:
         yield "goes on after its review"
     if before.is_erased or after.is_erased:
@@ -168,14 +168,14 @@ def _wrong_step(before: MessageFacts, after: MessageFacts) -> Iterator[str]:
     added = after.answers.keys() - before.answers.keys()
     match after.outcome:
         case Outcome.ANSWERED:
-            verify_key = kept and len(added) == 1
+            follows = kept and len(added) == 1
         case Outcome.FINISHED:
-            verify_key = kept and added == {"review"}
+            follows = kept and added == {"review"}
         case Outcome.ASKED_AGAIN:
-            verify_key = after.state == before.state and after.answers == before.answers
+            follows = after.state == before.state and after.answers == before.answers
         case _:
-            verify_key = True
-    if not verify_key:
+            follows = True
+    if not follows:
         yield f"has other facts in {after.message_sid} than follow from the message before it"
     elif after.outcome != Outcome.MIGRATED and any(after.answers[n] != after.body for n in added):
         yield f"has an answer in {after.message_sid} that is not what was written"
@@ -193,11 +193,11 @@ def _wrong_erasure(rows: Sequence[MessageFacts]) -> Iterator[str]:
 def _wrong_review(rows: Sequence[MessageFacts], review: ReviewFacts | None) -> Iterator[str]:
     """Compare the review with the message that finished it.
 
-    An erasure may have taken the review along, or have left it: only old words were erased then.
+    An erased conversation may have a review or not: retention erases only its words.
     """
     finished = next((row for row in rows if row.outcome == Outcome.FINISHED), None)
     if finished is None and rows[-1].outcome == Outcome.ERASED:
-        finished = rows[-1]  # whether it did was not kept
+        finished = rows[-1]  # version 1 did not keep whether it did
     if review is None:
         if finished is not None and not finished.is_erased:
             yield "is finished, and its review is missing"

@@ -1,4 +1,4 @@
-"""Check what must hold between conversations, and of all reviews: SQL that finds what is wrong."""
+"""Check across conversations, and check all reviews, with SQL that finds the exceptions."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,12 +17,11 @@ from reviews.repository import PENDING
 from whatsapp.statuses import STATUSES
 
 GRACE = timedelta(minutes=1)
-"""Forgiven around the idle time. Version 1 read the clock up to a transaction's length before it
-dated the message."""
+"""Tolerance around the idle time: version 1 read the clock up to a transaction's length earlier."""
 
 
 def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str]:
-    """Yield a sentence for everything that is wrong. `kept_for` is as for checker.check."""
+    """Yield a sentence for each problem. `kept_for` is as in audit.check.check."""
     yield from _reviews_without_log(connection)
     yield from _wrong_turns(connection)
     yield from _wrong_reviews(connection)
@@ -31,11 +30,11 @@ def problems(connection: Connection, kept_for: timedelta | None) -> Iterator[str
         yield from _wrong_pauses(connection, kept_for)
 
 
-AT_ONCE = 1000
+REVIEWS_AT_ONCE = 1000
 
-# Put together once: the simulation asks them two thousand times.
+# The queries are built once, because the simulation runs them thousands of times.
 _IS_LEGACY = Review.conversation_id == sa.literal("legacy-").concat(sa.cast(Review.id, sa.Text))
-"""A review of an earlier program, as it is called when its database is adopted."""
+"""Whether a review is an adopted one of an earlier program."""
 
 _REVIEWS_WITHOUT_LOG = sa.select(Review.id).where(
     ~_IS_LEGACY, ~sa.exists().where(LoggedMessage.conversation_id == Review.conversation_id)
@@ -43,13 +42,13 @@ _REVIEWS_WITHOUT_LOG = sa.select(Review.id).where(
 
 
 def _reviews_without_log(connection: Connection) -> Iterator[str]:
-    """Find reviews that no message accounts for; those from before the log are fine."""
+    """Find reviews without messages; adopted ones never had any."""
     for review_id in connection.scalars(_REVIEWS_WITHOUT_LOG):
         yield f"review {review_id} has no messages in the log"
 
 
 def _beside_the_one_before() -> sa.Subquery:
-    """Select each message beside the one before it in its contact's turns: `…_before`, or NULL."""
+    """Select each message and, as `…_before`, the one before it in its contact's turns, or NULL."""
 
     def before(column: Any) -> Any:
         lag = sa.func.lag(column).over(
@@ -72,7 +71,7 @@ _MESSAGE = _beside_the_one_before().c
 
 
 def _out_of_turn() -> sa.Select[Any]:
-    """Select messages after a missing turn, and those that left another conversation midway."""
+    """Select messages after a missing turn, and those that went back to an earlier conversation."""
     earlier = aliased(LoggedMessage)
     is_after_gap = _MESSAGE.turn > sa.func.coalesce(_MESSAGE.turn_before, 0) + 1
     has_gone_back = sa.and_(
@@ -95,7 +94,7 @@ _OUT_OF_TURN = _out_of_turn()
 
 
 def _wrong_turns(connection: Connection) -> Iterator[str]:
-    """Check that contacts' turns are 1, 2, 3 …, and that a conversation goes on without a break."""
+    """Check that a contact's turns are 1, 2, 3 …, and that no conversation interrupts another."""
     for row in connection.execute(_OUT_OF_TURN):
         name = f"conversation {row.conversation_id}"
         if row.is_after_gap:
@@ -116,13 +115,13 @@ _REVIEWS = (
         _IS_LEGACY.label("is_legacy"),
     )
     .order_by(Review.id)
-    .limit(AT_ONCE)
+    .limit(REVIEWS_AT_ONCE)
 )
 _FURTHER_REVIEWS = _REVIEWS.where(Review.id > sa.bindparam("last"))
 
 
 def _wrong_reviews(connection: Connection) -> Iterator[str]:
-    """Find reviews that are wrong by themselves, also those whose log is erased or never was."""
+    """Check each review by itself, also without its messages."""
     first_of_ours: int | None = None
     rows = connection.execute(_REVIEWS).all()
     while rows:
@@ -134,7 +133,7 @@ def _wrong_reviews(connection: Connection) -> Iterator[str]:
             if not row.is_legacy and first_of_ours is None:
                 first_of_ours = row.id
             if row.contact_number.startswith(PSEUDONYM_PREFIX):
-                yield f"review {row.id} is of a contact who was forgotten"
+                yield f"review {row.id} belongs to an erased contact"
             if row.is_legacy and first_of_ours is not None:
                 yield f"review {row.id} is called an earlier program's, and is newer than ours"
         rows = connection.execute(_FURTHER_REVIEWS, {"last": rows[-1].id}).all()
@@ -154,22 +153,22 @@ _DUPLICATES = {
 
 
 def _duplicates(connection: Connection) -> Iterator[str]:
-    """Check that what must be unique is, whatever became of its index."""
+    """Check that unique keys are unique, even if their indexes are damaged."""
     for what, query in _DUPLICATES.items():
         for id_ in connection.scalars(query):
             yield f"{what} {id_} is there more than once"
 
 
 def _suspect_pauses() -> sa.Select[Any]:
-    """Select messages that came too late to go on, or too early to begin anew, in whole seconds.
+    """Select messages that continued too late, or began anew too early, within a margin.
 
-    SQLite has times as text, so this is only about right: Python looks at what is left.
+    SQLite computes with times only roughly, so `_wrong_pauses` checks the selected ones exactly.
     """
     seconds = sa.extract("epoch", _MESSAGE.received_at) - sa.extract(
         "epoch", _MESSAGE.received_at_before
     )
     goes_on = _MESSAGE.conversation_id == _MESSAGE.conversation_id_before
-    margin = 2
+    margin = 2  # seconds
     longest, ahead, grace = (
         sa.bindparam(name, type_=sa.Float) for name in ("longest", "ahead", "grace")
     )
@@ -199,7 +198,7 @@ _SUSPECT_PAUSES = _suspect_pauses()
 
 
 def _wrong_pauses(connection: Connection, kept_for: timedelta) -> Iterator[str]:
-    """Check that contacts went on while they could, and began anew only when they could not."""
+    """Check that contacts continued within the idle time, and began anew only after it."""
     limits = {"longest": kept_for, "ahead": MAX_AHEAD, "grace": GRACE}
     parameters = {name: limit.total_seconds() for name, limit in limits.items()}
     for row in connection.execute(_SUSPECT_PAUSES, parameters):

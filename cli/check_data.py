@@ -41,7 +41,7 @@ def run(options: Namespace, settings: Settings) -> int:
             tell(damage)
         kept_for = settings.conversation_ttl if options.strict else None
         try:
-            findings = check(database, kept_for=kept_for, client_history=history)
+            findings = check(database, kept_for=kept_for, history=history)
         except ValueError as error:
             raise CommandError(f"{place} has an unreadable value: {describe(error)}") from None
     for problem in findings.problems[:MAX_PROBLEMS]:

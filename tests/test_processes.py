@@ -79,5 +79,5 @@ def test_a_server_stops_in_good_order_under_load(tmp_path: Path, sqlite_url: str
             for each in writing:
                 each.result()
     database = open_database(sqlite_url)
-    assert check(database, client_history=client_history).problems == []
+    assert check(database, history=client_history).problems == []
     database.close()

@@ -1,4 +1,4 @@
-"""The checker: content with what the program wrote, and not with what anybody changed behind it."""
+"""The check accepts what the program wrote, and finds every change made behind its back."""
 
 import asyncio
 import random
@@ -218,9 +218,7 @@ TAMPERING = {
     ],
     "conversation SMana1 has no reply to SMana5": [message("SMana5", "reply = ''")],
     "conversation SMbo1 has no reply to SMbo1": [message("SMbo1", "reply = ''")],
-    "review 1 is of a contact who was forgotten": [
-        "UPDATE reviews SET contact_number = 'forgotten-00'"
-    ],
+    "review 1 belongs to an erased contact": ["UPDATE reviews SET contact_number = 'forgotten-00'"],
     NO_END.format("SMbo1", "SMbo1"): [message("SMbo1", "state = 'START'")],
     NO_END.format("SMbo1", "SMbo2"): [message("SMbo2", "state = 'START'")],
     NO_END.format("SMana1", "SMana3"): [message("SMana3", "state = 'START'")],

@@ -1,4 +1,4 @@
-"""What clients were told, against the log: any sentence that is not the log's is found."""
+"""Client history against the log: every answer that the log does not have is found."""
 
 import os
 import stat
@@ -37,10 +37,10 @@ def twilio(client: TestClient) -> Simulator:
     return twilio
 
 
-def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: Simulator) -> None:
+def test_what_the_simulator_received_is_in_the_log(database: Database, twilio: Simulator) -> None:
     assert [*twilio.client_history.answers] == ["SM1", "SM2", "SM3", "SM4", "SM5"]
     assert twilio.client_history.statuses == {"SM1": {"sent", "delivered", "read"}}
-    assert check(database, client_history=twilio.client_history).problems == []
+    assert check(database, history=twilio.client_history).problems == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_the_simulator_was_told_is_in_the_log(database: Database, twilio: S
 def test_an_answer_that_the_log_does_not_have_is_found(
     database: Database, answers: dict[str, list[str | None]], problem: str | None
 ) -> None:
-    [*found] = check(database, client_history=ClientHistory(answers=answers)).problems
+    [*found] = check(database, history=ClientHistory(answers=answers)).problems
     assert len(found) == (problem is not None)
     assert not found or found[0].startswith(problem or "")
 
@@ -81,10 +81,7 @@ def erase(database: Database) -> None:
 @pytest.mark.usefixtures("twilio")
 def test_words_that_were_erased_since_contradict_nobody(database: Database) -> None:
     erase(database)
-    assert (
-        check(database, client_history=ClientHistory(answers={"SM1": [GREETING, ""]})).problems
-        == []
-    )
+    assert check(database, history=ClientHistory(answers={"SM1": [GREETING, ""]})).problems == []
 
 
 @pytest.mark.parametrize("status", ["delivered", "pending", "none of Twilio's"])
@@ -93,7 +90,7 @@ def test_a_status_below_what_was_acknowledged_is_found(
 ) -> None:
     with database.write() as connection:
         connection.execute(sa.update(Review).values(status=status))
-    assert check(database, client_history=twilio.client_history).problems[-1] == (
+    assert check(database, history=twilio.client_history).problems[-1] == (
         f"conversation SM1 has a review with status {status}, and read was acknowledged"
     )
 
@@ -166,14 +163,14 @@ def test_a_row_twice_is_found_where_the_tables_let_it_in(database: Database, pro
     assert problem in check(database).problems
 
 
-def test_a_client_history_is_written_and_read_again(tmp_path: Path) -> None:
-    client_history = ClientHistory()
-    client_history.note_answer("SM1", "Héllo \u2028 there")
-    client_history.note_answer("SM1", None)
-    client_history.note_status("SM1", "sent")
-    client_history.save(tmp_path / "client-history")
-    again = ClientHistory.load(tmp_path / "client-history")
-    assert (again.answers, again.statuses) == (client_history.answers, client_history.statuses)
+def test_a_history_is_written_and_read_again(tmp_path: Path) -> None:
+    history = ClientHistory()
+    history.note_answer("SM1", "Héllo \u2028 there")
+    history.note_answer("SM1", None)
+    history.note_status("SM1", "sent")
+    history.save(tmp_path / "history")
+    again = ClientHistory.load(tmp_path / "history")
+    assert (again.answers, again.statuses) == (history.answers, history.statuses)
 
 
 GOOD = '{"message_sid": "SM1", "answers": ["Hi", null]}'
@@ -197,28 +194,28 @@ GOOD = '{"message_sid": "SM1", "answers": ["Hi", null]}'
     ],
     ids=lambda line: line[:50],
 )
-def test_what_is_no_client_history_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
-    (tmp_path / "client-history").write_text(f"{GOOD}\n{line}\n")
+def test_any_other_content_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "history").write_text(f"{GOOD}\n{line}\n")
     with pytest.raises(ValueError, match="line 2 is no record"):
-        ClientHistory.load(tmp_path / "client-history")
+        ClientHistory.load(tmp_path / "history")
 
 
 @pytest.mark.parametrize("text", ["", "\n", '{"conversation_id": "SM1", "statuses": ["sent"]}\n'])
-def test_a_client_history_without_answers_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "client-history").write_text(text)
+def test_a_history_without_answers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "history").write_text(text)
     with pytest.raises(ValueError, match="has no answers"):
-        ClientHistory.load(tmp_path / "client-history")
+        ClientHistory.load(tmp_path / "history")
 
 
 def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
-    (tmp_path / "client-history").write_text(
+    (tmp_path / "history").write_text(
         '{"message_sid": "SM1", "answers": ["a\u2028b"]}', encoding="utf-8"
     )
-    assert ClientHistory.load(tmp_path / "client-history").answers == {"SM1": ["a\u2028b"]}
+    assert ClientHistory.load(tmp_path / "history").answers == {"SM1": ["a\u2028b"]}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
-def test_a_client_history_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_history_is_readable_for_its_owner_only(tmp_path: Path) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
     before = os.umask(0o022)
     try:
@@ -231,11 +228,11 @@ def test_a_client_history_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_status_acknowledged_for_a_review_that_is_gone_is_missed() -> None:
-    client_history = ClientHistory()
+    history = ClientHistory()
     for conversation_id in ("SM1", "SM2", "SM3"):
-        client_history.note_status(conversation_id, "sent")
-    client_history.note_status("SM4", "eaten")  # which Twilio does not have
-    assert [*client_history.missing({"SM1"}, erased={"SM2"}, ranks=STATUSES)] == [
+        history.note_status(conversation_id, "sent")
+    history.note_status("SM4", "eaten")  # which Twilio does not have
+    assert [*history.missing({"SM1"}, erased={"SM2"}, ranks=STATUSES)] == [
         "conversation SM3 had a status acknowledged, and has no review"
     ]
 
@@ -244,10 +241,10 @@ def check_data(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_command("check-data", *arguments, DATABASE_URL=url)
 
 
-def test_the_command_compares_with_a_client_history(
+def test_the_command_compares_with_a_history(
     local: TestClient, sqlite_url: str, tmp_path: Path
 ) -> None:
-    file, twilio = tmp_path / "client-history", Simulator(local)
+    file, twilio = tmp_path / "history", Simulator(local)
     Customer(twilio).says("Hi")
     twilio.client_history.save(file)
     assert check_data(sqlite_url, "--client-history", str(file)).returncode == 0
@@ -262,9 +259,7 @@ def test_the_command_compares_with_a_client_history(
 
 
 @pytest.mark.usefixtures("twilio")
-def test_the_command_insists_on_the_idle_time_where_it_is_to_be_strict(
-    database: Database, database_url: str
-) -> None:
+def test_the_command_checks_the_idle_time_if_strict(database: Database, database_url: str) -> None:
     begin_anew(database, timedelta(hours=23))
     assert check_data(database_url).returncode == 0
     strict = check_data(database_url, "--strict")
@@ -277,7 +272,7 @@ def test_a_status_that_twilio_does_not_have_counts_for_nothing(
 ) -> None:
     twilio.client_history.note_status("SM1", "eaten")
     twilio.client_history.note_status("SM5", "eaten")
-    assert check(database, client_history=twilio.client_history).problems == []
+    assert check(database, history=twilio.client_history).problems == []
 
 
 def test_a_review_that_is_gone_is_found_unless_its_words_were_erased(
@@ -286,6 +281,6 @@ def test_a_review_that_is_gone_is_found_unless_its_words_were_erased(
     with database.write() as connection:
         connection.execute(sa.delete(Review))
     missing = "conversation SM1 had a status acknowledged, and has no review"
-    assert missing in check(database, client_history=twilio.client_history).problems
+    assert missing in check(database, history=twilio.client_history).problems
     erase(database)
-    assert check(database, client_history=twilio.client_history).problems == []
+    assert check(database, history=twilio.client_history).problems == []

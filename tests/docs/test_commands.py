@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cli import backup, doctor
 from core.settings import Settings, SettingsError
 from simulator.customer import Customer
 from tests.support.commands import run_command
@@ -106,7 +105,7 @@ def test_a_backup_is_made_and_restored_as_shown(sqlite_url: str, tmp_path: Path)
     assert [line.split()[2] for line, _ in shown] == ["backup", "restore"]
     for line, output in shown:
         _, _, word, name = line.split()
-        ran = run_command(backup.main, word, str(tmp_path / name), DATABASE_URL=sqlite_url)
+        ran = run_command(word, str(tmp_path / name), DATABASE_URL=sqlite_url)
         said = ran.stdout.replace(str(tmp_path), "/srv/reviews")
         varies = r"(?<= )[0-9]+(?= )|[0-9]{8}T[0-9]{6}\.[0-9]{6}"
         assert re.sub(varies, "…", said.strip()) == re.sub(varies, "…", output.strip())
@@ -117,7 +116,7 @@ def test_the_advice_for_a_backup_of_postgresql_is_word_for_word() -> None:
     [shown] = [
         text for _, text in commands("docs/backup.md", "python3 run.py") if "pg_dump" in text
     ]
-    assert run_command(backup.main, "backup", "backup.db", DATABASE_URL=url).stderr == shown
+    assert run_command("backup", "backup.db", DATABASE_URL=url).stderr == shown
 
 
 def test_doctor_says_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +133,7 @@ def test_doctor_says_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(Settings, "load", lambda: settings)
     [(_, shown)] = commands("docs/troubleshooting.md", "python3 run.py doctor")
-    ran = run_command(doctor.main)
+    ran = run_command("doctor")
     assert ran.returncode == 1
     # What libpq says is libpq's own text.
     varies = "(?<=localhost:)[0-9]+|(?<=Error: ).*"

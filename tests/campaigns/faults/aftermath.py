@@ -52,7 +52,7 @@ def require_exactly(
     with database.read() as connection:
         recorded = Counter(tuple(row) for row in connection.execute(sa.select(*columns)))
         statuses = set(connection.scalars(sa.select(Recorded.status).distinct()))
-    findings = check(database, kept_for=KEPT_FOR, client_history=client_history)
+    findings = check(database, kept_for=KEPT_FOR, history=client_history)
     database.close()
     assert recorded == Counter(
         (contact, *(review[word].strip() for word in ("product", "name", "review")))

@@ -143,7 +143,7 @@ class Theatre:
     def _judge_all(
         self, story: Story, client_history: ClientHistory, customers: Sequence[Customer]
     ) -> None:
-        findings = check(self._judge, kept_for=TTL, client_history=client_history)
+        findings = check(self._judge, kept_for=TTL, history=client_history)
         for problem in (*findings.problems, *differences(self._judge, TTL)):
             story.problem(problem)
         with self._judge.read() as connection:
