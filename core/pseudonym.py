@@ -9,7 +9,7 @@ PSEUDONYM_PREFIX = "forgotten-"
 def pseudonym(contact: str, key: str) -> str:
     """Return what replaces an erased contact in the log: HMAC-SHA-256 of the contact under `key`.
 
-    The same contact always gets the same pseudonym. Only who has the key can find out whose it is.
+    The same contact always gets the same pseudonym. Without the key nobody can tell whose it is.
     """
     digest = hmac.digest(key.encode(), contact.encode(), "sha256")
     return f"{PSEUDONYM_PREFIX}{digest.hex()}"

@@ -21,7 +21,7 @@ from conversation.wording import APOLOGY
 from core.settings import Settings
 from db.engine import name_of
 from simulator.fake_twilio import ACCOUNT_SID, Simulator, message_form
-from simulator.phone_records import read_records
+from simulator.phone_records import Records, read_records
 from simulator.twiml_reader import NotAnswered, read_twiml
 from web.dependencies import run_with_timeout, services_of
 from web.pages import rendering
@@ -112,7 +112,7 @@ async def report_status(request: Request, told: Reported) -> dict[str, Any]:
 
 
 @router.post("/records")
-async def show_records(request: Request, of: OfContact) -> dict[str, Any]:
+async def show_records(request: Request, of: OfContact) -> Records:
     return await _read_records(request, of.contact)
 
 
@@ -178,7 +178,7 @@ async def _play(
     }
 
 
-async def _read_records(request: Request, contact: str) -> dict[str, Any]:
+async def _read_records(request: Request, contact: str) -> Records:
     settings: Settings = request.app.state.settings
     database = services_of(request).database
     return await run_with_timeout(read_records, database, contact, settings.conversation_ttl)

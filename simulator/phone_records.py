@@ -1,7 +1,7 @@
 """What is recorded of one contact, for the phone to show: all the rows, and where they stand."""
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -48,16 +48,24 @@ _REVIEWS = (
 _TABLES: dict[str, sa.Executable] = {"messages": _MESSAGES, "reviews": _REVIEWS}
 
 
-def read_records(database: Database, contact: str, idle_after: timedelta) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The state in which the next message finds a contact, and the contact's rows by table."""
+
+    state: str
+    tables: dict[str, list[dict[str, object]]]
+
+
+def read_records(database: Database, contact: str, idle_after: timedelta) -> Records:
     """Read what is recorded of a contact, and the state in which the next message will find them.
 
-    Raises one of database.TRANSIENT_ERRORS.
+    Raises one of db.errors.TRANSIENT_ERRORS.
     """
     with database.snapshot() as connection:
         end = batch.read(connection, contacts=[contact]).ends.get(contact)
         is_open = end is not None and is_under_way(end, utc_now(), idle_after)
-        tables = {}
+        tables: dict[str, list[dict[str, object]]] = {}
         for name, query in _TABLES.items():
             rows = connection.execute(query, {"contact": contact}).mappings()
             tables[name] = [dict(row) for row in rows]
-    return {"state": end.state if end is not None and is_open else State.START, "tables": tables}
+    return Records(end.state if end is not None and is_open else State.START, tables)
