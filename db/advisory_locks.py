@@ -7,7 +7,7 @@ There are two spaces of numbers that never meet: pairs of 32-bit numbers, for Ad
 64-bit numbers, for contacts: storage.contact_state hashes them with CONTACT_SEED.
 """
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,6 +19,7 @@ CONTACT_SEED = 0
 """The seed of `hashtextextended(contact, seed)`. Workers that run side by side must agree on it."""
 
 
+@unique
 class AdvisoryLock(IntEnum):
     """The second number of each pair. 2 was version 1's and is not given again."""
 

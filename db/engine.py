@@ -32,7 +32,7 @@ from db.sqlite_files import SqliteFiles
 SURELY_ROLLED_BACK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
 """SQLite's errors at COMMIT after which nothing was written, not even after a crash."""
 
-TURN_SECONDS = 3.0
+LOCK_SECONDS = 3.0
 """How long a thread waits to write to SQLite, or to migrate."""
 
 _json = partial(json.dumps, ensure_ascii=False)
@@ -83,7 +83,7 @@ class Database:
             with self._connect() as connection, connection.begin():
                 yield connection
             return
-        with self._turn(), self._connect() as connection:
+        with self._alone(), self._connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             try:
                 with connection.begin():
@@ -101,7 +101,7 @@ class Database:
         """Migrate the schema once per process, under a lock that all processes share."""
         if self._migrated:
             return
-        with self._turn():
+        with self._alone():
             if not self._migrated:
                 self._migrate_schema()
                 self._migrated = True
@@ -129,17 +129,18 @@ class Database:
     def save_lost_files(self) -> None:
         """Save the commits in SQLite files that were removed while open. Call it while idle."""
         if self._find_lost_file():
+            # At checkout the pool closes connections to lost files, and closing saves them.
             with suppress(*TRANSIENT_ERRORS), self._connect():
-                """The pool closes connections to lost files at checkout, and that saves them."""
+                pass
 
     def _find_lost_file(self) -> str | None:
         return self.files.find_lost() if self.files else None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[None]:
         # Bounded, or threads of requests that have timed out would pile up here.
-        if not self._writer.acquire(timeout=TURN_SECONDS):
-            raise DatabaseUnavailable(f"not free within {TURN_SECONDS} s")
+        if not self._writer.acquire(timeout=LOCK_SECONDS):
+            raise DatabaseUnavailable(f"another thread has been writing for {LOCK_SECONDS} s")
         try:
             yield
         finally:
