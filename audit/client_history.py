@@ -31,10 +31,12 @@ class ClientHistory:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_answer(self, sid: str, words: str | None) -> None:
+        """Add the answer to a delivery of a message."""
         with self._lock:
             self.answers[sid].append(words)
 
     def note_status(self, conversation_id: str, status: str) -> None:
+        """Add a status that was acknowledged."""
         with self._lock:
             self.statuses[conversation_id].add(status)
 
