@@ -296,7 +296,7 @@ TAMPERING = {
         message("SMana5", "context = printf('%.*c', 200000, '[')")
     ],
     UNREADABLE.format("DataError"): [message("SMana5", "body = CAST(x'58ff' AS TEXT)")],
-    "what conversations have to do with each other can't be read: DataError": [
+    "what is checked across conversations can't be read: DataError": [
         "UPDATE reviews SET search_text = CAST(x'ff' AS TEXT)"
     ],
 }
