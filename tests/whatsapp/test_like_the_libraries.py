@@ -3,7 +3,7 @@
 from urllib.parse import parse_qsl, urlencode
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import ImmutableMultiDict as MultiDict
 from twilio.request_validator import RequestValidator
@@ -15,14 +15,18 @@ from web.form_body import parse
 from whatsapp.signature import canonical_form, is_signed
 from whatsapp.twiml import write_reply
 
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 PIECES = st.sampled_from([b"a", b"=", b"&", b"+", b"%", b"%2", b"%20", b"%C3%A9", b"%FF", b";"])
 
 
+@UNTIMED
 @given(st.lists(PIECES | st.binary(max_size=3)).map(b"".join))
 def test_any_bytes_are_parsed_as_urllib_parses_them(body: bytes) -> None:
     assert parse(body) == parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
 
 
+@UNTIMED
 @given(st.lists(st.tuples(st.text(min_size=1), st.text())))
 def test_what_was_sent_is_read(pairs: list[tuple[str, str]]) -> None:
     assert parse(urlencode(pairs, errors="replace").encode()) == [
@@ -40,6 +44,7 @@ ADDRESSES_CALLED = st.builds(
 )
 
 
+@UNTIMED
 @given(ADDRESSES_CALLED, st.lists(st.tuples(WORDS, WORDS), max_size=6), st.data())
 def test_a_signature_is_believed_where_twilios_sdk_believes_it(
     url: str, pairs: list[tuple[str, str]], data: st.DataObject
@@ -52,6 +57,7 @@ def test_a_signature_is_believed_where_twilios_sdk_believes_it(
     assert is_signed(given_signature, ["another", TOKEN], url, canonical_form(pairs)) == believed
 
 
+@UNTIMED
 @given(st.text(min_size=1), st.none() | st.text("ABC&<>\"'\n\t \r", min_size=1))
 def test_a_reply_is_written_as_twilios_sdk_writes_it(text: str, confirms: str | None) -> None:
     text = clean(text) or "x"
