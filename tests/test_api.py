@@ -218,18 +218,18 @@ def test_odd_reviews_are_listed_as_they_are_among_the_others(
 
 
 def test_the_database_away_is_a_503_and_the_process_lives_on(
-    make_client: MakeClient, postgres: Postgres, postgres_url: str
+    make_client: MakeClient, own_postgres: Postgres, own_postgres_url: str
 ) -> None:
-    client = make_client(database_url=postgres_url, conversation_store="database")
+    client = make_client(database_url=own_postgres_url, conversation_store="database")
     save(database_of(client), NOON)
     assert client.get("/readyz").json() == {"status": "ready"}
-    postgres.kill()
+    own_postgres.kill()
     assert client.get("/api/reviews").status_code == 503
     assert client.get("/api/reviews?limit=1").status_code == 503
     assert client.get("/healthz").status_code == 200
     wait_until(lambda: client.get("/readyz").status_code == 503)
     assert client.get("/readyz").json() == {"status": "not ready"}
-    postgres.start()
+    own_postgres.start()
     wait_until(lambda: bool(client.get("/readyz").status_code == 200))
     assert ids(listed(client)) == [1]
 

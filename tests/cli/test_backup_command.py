@@ -33,7 +33,7 @@ from tests.cli.test_restore import run_sql
 from tests.conftest import MakeClient
 from tests.db.test_adoption import OLD_ROWS, SEED
 from tests.support.commands import run_command
-from tests.support.databases import Postgres
+from tests.support.databases import RunningPostgres
 from tests.support.servers import ROOT, wait_until
 
 __all__ = ["file"]
@@ -189,7 +189,7 @@ def test_postgresqls_own_programs_are_named_without_passwords(run: Run, word: st
 
 
 def test_the_way_named_for_postgresql_works_under_load(
-    run: Run, make_client: MakeClient, postgres: Postgres, postgres_url: str, tmp_path: Path
+    run: Run, make_client: MakeClient, postgres: RunningPostgres, postgres_url: str, tmp_path: Path
 ) -> None:
     sentence, _ = run(postgres_url, "backup", "copy")
     dump, put_back = [

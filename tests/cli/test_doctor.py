@@ -25,7 +25,7 @@ from storage.message_log import row_of
 from tests.conftest import TOKEN
 from tests.db.test_adoption import SEED
 from tests.db.test_schema import insert, new_url
-from tests.support.databases import Postgres, Valkey
+from tests.support.databases import RunningPostgres, RunningValkey, Valkey
 
 __all__ = ["new_url"]
 
@@ -204,7 +204,7 @@ def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_a_database_that_can_only_be_read_is_a_problem(
-    postgres: Postgres, postgres_url: str
+    postgres: RunningPostgres, postgres_url: str
 ) -> None:
     name = postgres_url.rpartition("/")[2]
     postgres.run_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -276,7 +276,7 @@ def test_messages_of_the_past_and_erased_ones_are_none(
 
 
 def test_clocks_that_differ_are_a_problem(
-    postgres_url: str, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis: dict[str, Any] = {"conversation_store": "redis", "redis_url": valkey.url}
     agree = [finding.text for finding in of("clock", look(postgres_url, **redis))]
@@ -293,18 +293,18 @@ def test_clocks_that_differ_are_a_problem(
 # The store
 
 
-def test_redis_that_answers_is_told(sqlite_url: str, valkey: Valkey) -> None:
+def test_redis_that_answers_is_told(sqlite_url: str, valkey: RunningValkey) -> None:
     findings = look(sqlite_url, conversation_store="redis", redis_url=valkey.url)
     assert of("store", findings) == [Finding("store", "redis answers")]
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_redis_that_does_not_answer_is_a_problem(
-    sqlite_url: str, valkey: Valkey, is_frozen: bool
+    sqlite_url: str, own_valkey: Valkey, is_frozen: bool
 ) -> None:
     if is_frozen:
-        valkey.freeze()
-    url = valkey.url if is_frozen else f"redis://:pa55@{GONE}/0"
+        own_valkey.freeze()
+    url = own_valkey.url if is_frozen else f"redis://:pa55@{GONE}/0"
     [(subject, text)] = problems(look(sqlite_url, conversation_store="redis", redis_url=url))
     assert subject == "store"
     assert text.startswith(f"redis can't be used: {'Timeout' if is_frozen else 'Connection'}Error")

@@ -16,7 +16,6 @@ from db.errors import StartupError
 from models import Review
 from reviews import query
 from tests.db.test_schema import insert, new_url
-from tests.support.databases import Postgres
 
 __all__ = ["new_url"]
 
@@ -167,11 +166,9 @@ def test_an_odd_time_is_named_by_id_column_and_kind(tmp_path: Path, value: str, 
 
 
 @pytest.mark.parametrize("value", ["infinity", "0044-03-15 12:00:00 BC"])
-def test_a_time_that_only_postgresql_has_is_named(postgres: Postgres, value: str) -> None:
-    postgres.run_sql("DROP DATABASE IF EXISTS odd WITH (FORCE)")
-    postgres.run_sql("CREATE DATABASE odd")
+def test_a_time_that_only_postgresql_has_is_named(empty_postgres_url: str, value: str) -> None:
     change = f"UPDATE reviews SET created_at = '{value}' WHERE id = 3"
-    assert "can't be read: id 3, created_at: a text" in refused(postgres.url("odd"), change)
+    assert "can't be read: id 3, created_at: a text" in refused(empty_postgres_url, change)
 
 
 def test_of_many_odd_values_some_are_named_and_the_rest_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from db.engine import Database, open_database
 from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable, StartupError
 from models import Review
 from tests.db.test_schema import insert, review
-from tests.support.databases import Postgres
+from tests.support.databases import RunningPostgres
 from tests.support.servers import ROOT
 
 
@@ -81,12 +82,14 @@ def test_what_is_no_database_is_refused_in_a_sentence(tmp_path: Path) -> None:
         open_database(f"sqlite:///{file}").migrate()
 
 
-def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(postgres: Postgres) -> None:
-    postgres.run_sql("CREATE ROLE guest LOGIN")
-    postgres.run_sql("CREATE DATABASE of_another_user")
-    url = postgres.url("of_another_user").replace("postgres@", "guest@")
-    with pytest.raises(StartupError, match="permission denied"):
-        open_database(url).migrate()
+def test_a_user_who_may_not_make_tables_is_refused_in_a_sentence(postgres: RunningPostgres) -> None:
+    guest = f"guest_{uuid.uuid4().hex}"
+    postgres.run_sql(f"CREATE ROLE {guest} LOGIN")
+    with postgres.new_database() as url:
+        database = open_database(url.replace("postgres@", f"{guest}@"))
+        with pytest.raises(StartupError, match="permission denied"):
+            database.migrate()
+        database.close()
 
 
 def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(latin_url: str) -> None:
@@ -132,7 +135,9 @@ def count_by_another_process(url: str) -> int:
     return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
 
-def test_a_server_that_is_read_only_is_an_outage(postgres: Postgres, postgres_url: str) -> None:
+def test_a_server_that_is_read_only_is_an_outage(
+    postgres: RunningPostgres, postgres_url: str
+) -> None:
     """As after a failover to a standby."""
     name = postgres_url.rpartition("/")[2]
     postgres.run_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

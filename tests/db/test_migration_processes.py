@@ -21,7 +21,6 @@ from db.errors import StartupError
 from db.schema import schema_version
 from models import LoggedMessage
 from tests.db.test_schema import new_url
-from tests.support.databases import Postgres
 from tests.support.migration_support import ANA, INSERT, Version1, at, run_in_children
 from tests.support.replaying import differences
 from tests.support.servers import wait_until
@@ -45,8 +44,8 @@ def test_an_older_program_can_write_no_message_any_more(old: Version1) -> None:
     assert old.read() == {}
 
 
-def test_a_message_that_waits_for_the_migration_is_refused(postgres: Postgres) -> None:
-    old = on_postgres(postgres)
+def test_a_message_that_waits_for_the_migration_is_refused(empty_postgres_url: str) -> None:
+    old = Version1(empty_postgres_url)
     old.log("A", ANA)
     refused: list[str | None] = []
 
@@ -65,7 +64,7 @@ def test_a_message_that_waits_for_the_migration_is_refused(postgres: Postgres) -
     def start_worker(_c: Any, _k: Any, statement: str, *_: Any) -> None:
         if statement.startswith("CREATE TEMPORARY TABLE turns"):
             worker.start()
-            wait_until(lambda: is_waiting(postgres))
+            wait_until(lambda: is_waiting(old.url))
 
     sa.event.listen(old.database.engine, "before_cursor_execute", start_worker)
     assert [*old.migrated()] == ["A"]
@@ -74,13 +73,13 @@ def test_a_message_that_waits_for_the_migration_is_refused(postgres: Postgres) -
     old.database.close()
 
 
-def test_a_message_under_way_is_recorded_before_the_migration(postgres: Postgres) -> None:
-    old = on_postgres(postgres)
+def test_a_message_under_way_is_recorded_before_the_migration(empty_postgres_url: str) -> None:
+    old = Version1(empty_postgres_url)
     with old.database.engine.begin() as connection:  # locks one table, then the other
         connection.execute(sa.text("SELECT * FROM conversations"))
         migration = threading.Thread(target=old.migrated)
         migration.start()
-        wait_until(lambda: is_waiting(postgres))
+        wait_until(lambda: is_waiting(old.url))
         row = {"message_sid": "A", "contact_number": ANA, "conversation_id": "A", "position": 1}
         row |= {"body": "", "media": "[]", "reply": "", "finished": False, "rules": 1}
         connection.execute(sa.text(INSERT), row | {"received_at": at(0), "erased_at": None})
@@ -89,14 +88,14 @@ def test_a_message_under_way_is_recorded_before_the_migration(postgres: Postgres
     old.database.close()
 
 
-def on_postgres(postgres: Postgres) -> Version1:
-    postgres.run_sql("DROP DATABASE IF EXISTS beside WITH (FORCE)")
-    postgres.run_sql("CREATE DATABASE beside")
-    return Version1(postgres.url("beside"))
-
-
-def is_waiting(postgres: Postgres) -> bool:
-    return bool(postgres.read_sql("SELECT 1 FROM pg_locks WHERE NOT granted AND relation > 0"))
+def is_waiting(url: str) -> bool:
+    """Say whether anybody waits for a table's lock in this database."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_locks JOIN pg_database ON database = pg_database.oid"
+            " WHERE NOT granted AND relation > 0 AND datname = current_database()"
+        )
+        return cursor.fetchone() is not None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")

@@ -20,7 +20,6 @@ from db.errors import StartupError
 from db.schema import MIGRATIONS, SCHEMA_VERSION
 from models import Review
 from reviews.query import page
-from tests.support.databases import Postgres
 from tests.support.servers import ROOT
 
 
@@ -43,11 +42,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'new.db'}"
         return
-    server: Postgres = request.getfixturevalue("postgres")
-    name = f"new_{uuid.uuid4().hex}"
-    server.run_sql(f"CREATE DATABASE {name}")
-    yield server.url(name)
-    server.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    yield request.getfixturevalue("empty_postgres_url")
 
 
 def review(**changes: Any) -> dict[str, Any]:

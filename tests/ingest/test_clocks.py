@@ -14,7 +14,7 @@ from ingest.writer import MessageWriter
 from models import LoggedMessage, Review
 from storage.end_cache import EndCache, NoCache, open_cache
 from tests.ingest.conftest import THANKS, TTL, count, message, tell, tell_in_turn
-from tests.support.databases import Valkey
+from tests.support.databases import RunningValkey
 from tests.support.replaying import differences
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -115,7 +115,7 @@ def test_a_review_finished_under_a_clock_that_is_ahead_is_followed_by_the_next(
 
 @pytest.mark.parametrize("kind", ["memory", "redis", "database"])
 def test_workers_whose_clocks_are_apart_take_turns(
-    database_url: str, valkey: Valkey, kind: str
+    database_url: str, valkey: RunningValkey, kind: str
 ) -> None:
     """Each message meets another worker, whose clock is half an hour behind or ahead."""
     databases = [open_database(database_url) for _ in range(3)]

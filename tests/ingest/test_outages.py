@@ -29,7 +29,7 @@ from tests.ingest.conftest import (
     tell,
     tell_in_turn,
 )
-from tests.support.databases import Postgres
+from tests.support.databases import Postgres, RunningPostgres
 from tests.support.servers import wait_until
 
 
@@ -149,15 +149,15 @@ class TestAnOutage:
         assert not writer.is_able()
         writer.close()
 
-    def test_it_recovers_by_itself(self, postgres: Postgres, postgres_url: str) -> None:
-        database = open_database(postgres_url)
+    def test_it_recovers_by_itself(self, own_postgres: Postgres, own_postgres_url: str) -> None:
+        database = open_database(own_postgres_url)
         writer = MessageWriter(database, NoCache(), TTL)
         tell_in_turn(writer, message(1), message(2))
-        postgres.kill()
+        own_postgres.kill()
         writer.timing = Timing(deadline_seconds=0.5)  # not before the writer has tried
         assert tell(writer, message(3)) == [Reply(APOLOGY)]
         assert not writer.is_able()
-        postgres.start()
+        own_postgres.start()
         writer.timing = Timing()
         assert tell_in_turn(writer, message(3), message(4))[-1] == THANKS
         assert writer.is_able()
@@ -291,7 +291,7 @@ class TestAClientThatIsGone:
         assert count(database, LoggedMessage) == 1
 
 
-def end_sessions(database: Database, postgres: Postgres) -> None:
+def end_sessions(database: Database, postgres: RunningPostgres) -> None:
     """End the sessions of a database, as a restart of the server does."""
     postgres.run_sql(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -305,7 +305,7 @@ class TestBrokenConnections:
         self,
         writer: Interrupted,
         database: Database,
-        postgres: Postgres,
+        postgres: RunningPostgres,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         tell_in_turn(writer, message(1), message(2))
@@ -324,7 +324,7 @@ class TestBrokenConnections:
         require_one_review(database)
 
     def test_one_that_broke_while_it_was_idle_is_replaced_before_its_use(
-        self, database: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+        self, database: Database, postgres: RunningPostgres, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(engine, "IDLE_SECONDS", 0.0)
         with database.read(), database.read():

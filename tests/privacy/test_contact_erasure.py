@@ -21,7 +21,7 @@ from core.text import search_text
 from models import LoggedMessage, Review
 from simulator.fake_twilio import Simulator, message_form
 from tests.conftest import MakeClient, database_of, listed
-from tests.support.databases import Valkey
+from tests.support.databases import RunningValkey
 from tests.support.traces import (
     ANA,
     BEN,
@@ -44,7 +44,9 @@ LAMP = GOT_REVIEW.format(name="Ana", product="Lamp")
 @pytest.fixture(
     params=[("memory", "sqlite_url"), ("redis", "postgres_url"), ("database", "sqlite_url")]
 )
-def client(request: pytest.FixtureRequest, make_client: MakeClient, valkey: Valkey) -> TestClient:
+def client(
+    request: pytest.FixtureRequest, make_client: MakeClient, valkey: RunningValkey
+) -> TestClient:
     """A local app with each store; tests/ingest has each on the other database."""
     store, url = request.param
     return make_client(
@@ -64,7 +66,7 @@ def left(client: TestClient, *words: str) -> list[str]:
 
 
 def test_nothing_is_left_of_an_erased_customer_and_others_lose_nothing(
-    client: TestClient, valkey: Valkey
+    client: TestClient, valkey: RunningValkey
 ) -> None:
     unfinished = [message_form(ANA, text) for text in ("Hi", "Zanzibar rug")]
     sent = [*finish(client, ANA), *finish(client, ANA, "Sofa", "Ana", "Soft."), *unfinished]

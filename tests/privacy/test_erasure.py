@@ -16,7 +16,7 @@ from models import Review
 from simulator.fake_twilio import Simulator, message_form, new_sid
 from simulator.twiml_reader import Answer, read_twiml
 from tests.conftest import PUBLIC_URL, MakeClient, database_of, listed
-from tests.support.databases import Valkey
+from tests.support.databases import RunningValkey
 from tests.support.traces import (
     ANA,
     BEN,
@@ -80,7 +80,7 @@ def test_all_other_reviews_stay_with_their_words(client: TestClient, database: D
 
 @pytest.mark.parametrize("store", ["memory", "redis", "database"])
 def test_the_conversation_that_its_customer_is_in_goes_on(
-    make_client: MakeClient, sqlite_url: str, valkey: Valkey, store: str
+    make_client: MakeClient, sqlite_url: str, valkey: RunningValkey, store: str
 ) -> None:
     client = make_client(database_url=sqlite_url, conversation_store=store, redis_url=valkey.url)
     finish(client, ANA)

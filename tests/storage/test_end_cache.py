@@ -18,7 +18,7 @@ from ingest.writer import MessageWriter
 from storage.end_cache import EndCache, MemoryCache, RedisCache
 from tests.ingest.conftest import ANA, BEN, THANKS, TTL, message, tell_in_turn
 from tests.support.clocks import ManualClock
-from tests.support.databases import Valkey
+from tests.support.databases import RunningValkey, Valkey
 from tests.support.servers import free_port, wait_until
 
 KEY = f"reviews:end:{ANA}"
@@ -44,7 +44,7 @@ def keeping(request: pytest.FixtureRequest) -> Iterator[EndCache]:
 
 
 @pytest.fixture
-def server(valkey: Valkey) -> Iterator[redis.Redis]:
+def server(valkey: RunningValkey) -> Iterator[redis.Redis]:
     """A connection to the Redis server itself."""
     with redis.Redis.from_url(valkey.url) as connection:
         yield connection
@@ -104,7 +104,9 @@ class TestMemory:
 
 
 class TestRedis:
-    def test_words_are_gone_after_half_a_minute(self, valkey: Valkey, server: redis.Redis) -> None:
+    def test_words_are_gone_after_half_a_minute(
+        self, valkey: RunningValkey, server: redis.Redis
+    ) -> None:
         with closing(RedisCache(valkey.url)) as cache:
             cache.put({ANA: END})
         assert server.keys() == [KEY.encode()]
@@ -114,7 +116,7 @@ class TestRedis:
         "garbage", [b"", b"\xff", b"null", b"3", b"[]", b"{}", b"{" * 9999, b'{"received_at": 5}']
     )
     def test_another_value_than_ours_is_ignored(
-        self, valkey: Valkey, server: redis.Redis, garbage: bytes
+        self, valkey: RunningValkey, server: redis.Redis, garbage: bytes
     ) -> None:
         server.set(KEY, garbage)
         with closing(RedisCache(valkey.url)) as cache:
@@ -131,7 +133,7 @@ class TestRedis:
         ],
     )
     def test_a_value_with_other_fields_is_ignored(
-        self, valkey: Valkey, server: redis.Redis, name: str, value: object
+        self, valkey: RunningValkey, server: redis.Redis, name: str, value: object
     ) -> None:
         with closing(RedisCache(valkey.url)) as cache:
             cache.put({ANA: END})
@@ -139,7 +141,9 @@ class TestRedis:
             server.set(KEY, json.dumps({**whole, name: value}))
             assert cache.get([ANA]) == {}
 
-    def test_a_key_of_another_type_is_replaced(self, valkey: Valkey, server: redis.Redis) -> None:
+    def test_a_key_of_another_type_is_replaced(
+        self, valkey: RunningValkey, server: redis.Redis
+    ) -> None:
         server.rpush(KEY, "a list")
         with closing(RedisCache(valkey.url)) as cache:
             assert cache.get([ANA]) == {}
@@ -175,6 +179,10 @@ def asking_each_time(url: str) -> RedisCache:
 
 
 class TestRedisThatCannotBeUsed:
+    @pytest.fixture
+    def valkey(self, own_valkey: Valkey) -> Valkey:
+        return own_valkey
+
     @pytest.mark.parametrize("trouble", UNUSABLE)
     def test_it_returns_nothing_raises_nothing_and_logs_one_line(
         self, valkey: Valkey, caplog: pytest.LogCaptureFixture, trouble: str

@@ -15,7 +15,7 @@ from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
 from storage.end_cache import RedisCache
 from tests.conftest import listed, make_app, writer_of
-from tests.support.databases import Valkey
+from tests.support.databases import RunningValkey, Valkey
 from tests.support.traces import TTL
 
 STORES = ("memory", "redis", "database")
@@ -31,7 +31,7 @@ REPLIES = [
 class Installation:
     """One database, served by one worker after another or by several at once."""
 
-    def __init__(self, database_url: str, valkey: Valkey, running: ExitStack) -> None:
+    def __init__(self, database_url: str, valkey: RunningValkey, running: ExitStack) -> None:
         self._running, self.url = running, database_url
         self._settings: dict[str, Any] = {"database_url": database_url, "redis_url": valkey.url}
 
@@ -50,7 +50,7 @@ class Installation:
 
 
 @pytest.fixture
-def installation(database_url: str, valkey: Valkey) -> Iterator[Installation]:
+def installation(database_url: str, valkey: RunningValkey) -> Iterator[Installation]:
     with ExitStack() as running:
         yield Installation(database_url, valkey, running)
 
@@ -97,17 +97,22 @@ TROUBLES: dict[str, Callable[[Valkey], object]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-@pytest.mark.parametrize("after", [1, 2, 3])
-def test_redis_may_be_lost_in_the_middle(
-    installation: Installation, valkey: Valkey, trouble: str, after: int
-) -> None:
-    worker = installation.start("redis")
-    cache = writer_of(worker)._cache
-    assert isinstance(cache, RedisCache)
-    cache.pause_seconds = 0.0
-    replies = [say(worker, text) for text in TEXTS[:after]]
-    TROUBLES[trouble](valkey)
-    replies += [say(worker, text) for text in TEXTS[after:]]
-    assert replies == REPLIES
-    assert installation.problems() == []
+class TestRedisThatIsLost:
+    @pytest.fixture
+    def valkey(self, own_valkey: Valkey) -> Valkey:
+        return own_valkey
+
+    @pytest.mark.parametrize("trouble", TROUBLES)
+    @pytest.mark.parametrize("after", [1, 2, 3])
+    def test_redis_may_be_lost_in_the_middle(
+        self, installation: Installation, valkey: Valkey, trouble: str, after: int
+    ) -> None:
+        worker = installation.start("redis")
+        cache = writer_of(worker)._cache
+        assert isinstance(cache, RedisCache)
+        cache.pause_seconds = 0.0
+        replies = [say(worker, text) for text in TEXTS[:after]]
+        TROUBLES[trouble](valkey)
+        replies += [say(worker, text) for text in TEXTS[after:]]
+        assert replies == REPLIES
+        assert installation.problems() == []

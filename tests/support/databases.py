@@ -9,6 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,38 @@ def _memory() -> str | None:
 MEMORY = _memory()
 
 
-class Postgres:
+@dataclass
+class RunningPostgres:
+    """A PostgreSQL server on loopback that somebody else starts and ends."""
+
+    port: int
+    programs: Path
+    """The folder of pg_dump and the others."""
+
+    def url(self, name: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def run_sql(self, sql: str, name: str = "postgres") -> None:
+        with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(sql)
+
+    def read_sql(self, sql: str, name: str = "postgres") -> list[tuple[Any, ...]]:
+        with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
+            cursor = connection.cursor()
+            cursor.execute(sql)
+            return cursor.fetchall()
+
+    @contextlib.contextmanager
+    def new_database(self, options: str = "") -> Iterator[str]:
+        """Make a database of a new name and yield its URL; then drop it."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.run_sql(f"CREATE DATABASE {name} {options}")
+        yield self.url(name)
+        self.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class Postgres(RunningPostgres):
     """A PostgreSQL server of its own in a temporary folder, on loopback."""
 
     @staticmethod
@@ -88,9 +122,6 @@ class Postgres:
             self.programs = self.root / "site" / package.name / "pginstall" / "bin"
         os.chown(self.root, nobody.pw_uid, nobody.pw_gid)
 
-    def url(self, name: str = "postgres") -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
-
     def start(self) -> "Postgres":
         """Start, also after `kill`: orphans of a killed server hold its memory for a moment."""
 
@@ -111,7 +142,7 @@ class Postgres:
         return self
 
     def _launch(self) -> None:
-        options = ["max_connections=100"]
+        options = ["max_connections=300"]
         if not self.is_durable:
             # Safe for killed processes: the kernel still has what they wrote.
             options += ["fsync=off", "full_page_writes=off"]
@@ -128,17 +159,6 @@ class Postgres:
                 preexec_fn=end_with_parent if sys.platform == "linux" else None,
                 **self.as_user,
             )
-
-    def run_sql(self, sql: str, name: str = "postgres") -> None:
-        with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
-            connection.autocommit = True
-            connection.cursor().execute(sql)
-
-    def read_sql(self, sql: str, name: str = "postgres") -> list[tuple[Any, ...]]:
-        with contextlib.closing(psycopg2.connect(self.url(name))) as connection:
-            cursor = connection.cursor()
-            cursor.execute(sql)
-            return cursor.fetchall()
 
     def freeze(self) -> None:
         """Let it accept connections and answer nothing; `thaw` lets it go on where it was."""
@@ -183,8 +203,15 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-class Valkey:
-    """A Valkey server of its own on loopback, which is Redis to a client; nothing is on disk."""
+@dataclass
+class RunningValkey:
+    """A database of a Valkey server, which is Redis to a client, that somebody else runs."""
+
+    url: str
+
+
+class Valkey(RunningValkey):
+    """A Valkey server of its own on loopback; nothing is on disk."""
 
     @staticmethod
     def is_installed() -> bool:
@@ -193,10 +220,11 @@ class Valkey:
     def __init__(self) -> None:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(self.url_of(0))
 
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+    def url_of(self, number: int) -> str:
+        """Return the URL of one of its 64 numbered databases."""
+        return f"redis://127.0.0.1:{self.port}/{number}"
 
     def start(self) -> "Valkey":
         """Start, also after `kill`: then it has forgotten everything."""
@@ -207,7 +235,10 @@ class Valkey:
         [program] = package.glob("_binaries/*/valkey-server")
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
-                [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""],
+                [
+                    *(program, "--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--save", "", "--databases", "64"),
+                ],
                 stdout=subprocess.DEVNULL,
                 preexec_fn=end_with_parent if sys.platform == "linux" else None,
             )

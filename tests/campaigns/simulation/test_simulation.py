@@ -8,9 +8,15 @@ from tests.campaigns.simulation.choices import Choices
 from tests.campaigns.simulation.playing import stage
 from tests.campaigns.simulation.schedule import Theatre
 from tests.campaigns.simulation.shrink import shrink, without_calm_end
+from tests.support import tiers
 
 CHUNK = 50
-SCHEDULES = 2_000
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "first" in metafunc.fixturenames:
+        tier = "quick" if tiers.is_left_out(metafunc.config) else "full"
+        metafunc.parametrize("first", range(0, tiers.SCHEDULES[tier], CHUNK))
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +27,6 @@ def theatre() -> Iterator[Theatre]:
         theatre.close()
 
 
-@pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
 def test_no_schedule_loses_or_doubles_anything(theatre: Theatre, first: int) -> None:
     for seed in range(first, first + CHUNK):
         outcome = theatre.play(Choices(seed))
