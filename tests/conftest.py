@@ -282,9 +282,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if tiers.is_left_out(config):
-        later = [item for item in items if tiers.is_test_of_the_full_tier(item)]
-        config.hook.pytest_deselected(items=later)
-        items[:] = [item for item in items if item not in {*later}]
+        left_out = {item for item in items if tiers.is_test_of_the_full_tier(item)}
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(optionalhook=True)
