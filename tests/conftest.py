@@ -69,6 +69,11 @@ def own_postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
+def processes() -> None:
+    """For tests that start Python again, seconds each time: they are of the full tier."""
+
+
+@pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("sqlite") / "migrated.db"
     migrated(f"sqlite:///{file}")

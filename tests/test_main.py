@@ -32,6 +32,7 @@ def end_of(server: Uvicorn) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("processes")
 def test_unsafe_settings_end_the_server_with_a_sentence(tmp_path: Path, workers: int) -> None:
     code, log = end_of(Uvicorn(tmp_path / "log", workers, **UNSAFE))
     assert code == 3 or workers > 1  # uvicorn's parent process has a code of its own
@@ -43,6 +44,7 @@ def test_unsafe_settings_end_the_server_with_a_sentence(tmp_path: Path, workers:
     assert 'File "' not in log
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_newer_schema_ends_the_server_with_a_sentence(sqlite_url: str, tmp_path: Path) -> None:
     database = open_database(sqlite_url)
     with database.write() as connection:
@@ -55,6 +57,7 @@ def test_a_newer_schema_ends_the_server_with_a_sentence(sqlite_url: str, tmp_pat
     assert 'File "' not in log
 
 
+@pytest.mark.usefixtures("processes")
 def test_importing_main_opens_nothing(tmp_path: Path) -> None:
     look = (
         "import threading, sys; sys.path.insert(0, sys.argv[1]); import main;"

@@ -113,6 +113,7 @@ def test_reviews_are_not_shown_without_the_key(production: TestClient, twilio: S
     assert_nothing_secret(answer.text)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_real_servers_output_holds_nothing_secret(tmp_path: Path) -> None:
     with serve(
         tmp_path / "log",

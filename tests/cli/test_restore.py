@@ -239,6 +239,7 @@ for Mortal.left in range(1, 100):
 
 
 @POSIX_ONLY
+@pytest.mark.usefixtures("processes")
 def test_a_killed_restore_leaves_the_old_database_or_the_new_one(
     large: Path, file: Path, tmp_path: Path
 ) -> None:

@@ -197,7 +197,10 @@ def test_logging_is_configured_once_however_often_it_is_asked_for() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uvicorn]:
+def server(
+    processes: None,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Uvicorn]:
     """A local server that was asked for one customer's reviews and told one thing."""
     folder = tmp_path_factory.mktemp("server")
     database = f"sqlite:///{folder / 'test.db'}"

@@ -99,6 +99,7 @@ def test_a_database_that_cannot_keep_every_text_is_refused_in_a_sentence(latin_u
     database.close()
 
 
+@pytest.mark.usefixtures("processes")
 def test_opening_a_file_twice_in_one_process_keeps_the_first_ones_locks(sqlite_url: str) -> None:
     """Closing any handle of the file would drop SQLite's locks, so others could remove its log."""
     first, second = open_database(sqlite_url), open_database(sqlite_url)

@@ -91,6 +91,7 @@ print("alembic" in sys.modules)
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_four_processes_that_start_at_once_migrate_once(new_url: str, tmp_path: Path) -> None:
     warm_up = (
         "import sys; from db.engine import open_database; open_database(sys.argv[2]).migrate()"
@@ -107,6 +108,7 @@ def test_four_processes_that_start_at_once_migrate_once(new_url: str, tmp_path: 
     assert versions == [SCHEMA_VERSION]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_start_that_is_up_to_date_does_not_import_alembic(database_url: str) -> None:
     assert run_at_once([python(MIGRATE, database_url)]) == [("False\n", "")]
 
@@ -233,6 +235,7 @@ def write_often(database: Database) -> None:
         thread.join()
 
 
+@pytest.mark.usefixtures("processes")
 def test_writers_in_threads_and_processes_never_find_sqlite_locked(sqlite_url: str) -> None:
     assert run_at_once([python(WRITE, sqlite_url) for _ in range(2)]) == [("", "")] * 2
     database = open_database(sqlite_url)

@@ -72,7 +72,10 @@ def database(sqlite_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def another(sqlite_url: str) -> Iterator[Process]:
+def another(
+    processes: None,  # noqa: ARG001
+    sqlite_url: str,
+) -> Iterator[Process]:
     process = Process(sqlite_url)
     yield process
     process.kill()

@@ -73,7 +73,10 @@ def test_sqlite_has_one_writer_at_a_time(sqlite_url: str) -> None:
 
 
 def is_waiting_for_a_lock(database: Database) -> bool:
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    query = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid"
+        " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
     with database.read() as connection:
         return bool(connection.scalar(sa.text(query)))
 

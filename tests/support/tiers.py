@@ -19,8 +19,8 @@ FULL_FILES = (
 )
 """Long campaigns, a browser, servers in processes, virtual environments."""
 
-FULL_FIXTURES = {"own_postgres", "own_valkey"}
-"""Servers that a test starts for itself."""
+FULL_FIXTURES = {"own_postgres", "own_valkey", "processes"}
+"""Servers that a test starts for itself, and Python started again."""
 
 SERVERS = {"postgres", "valkey", "postgresql", "redis"}
 """Fixtures, and parameters of fixtures, that need one of the servers."""

@@ -243,6 +243,7 @@ def test_a_stream_ends_whatever_handles_the_signal_that_ends_the_server(
     assert "event: end" in asyncio.run(follow())
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_that_is_told_to_end_does_not_wait_for_streams(
     sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_server_that_is_told_to_end_does_not_wait_for_streams(
         assert time.monotonic() - started < 10
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_one_worker_records_another_tells(database_url: str, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": database_url, "CONVERSATION_STORE": "database"}
     with serve(tmp_path / "log", 2, **settings) as server:

@@ -26,6 +26,7 @@ def test_production_has_no_phone(production: TestClient, path: str) -> None:
             assert answer.status_code == 404
 
 
+@pytest.mark.usefixtures("processes")
 def test_production_has_neither_a_phone_nor_an_http_client() -> None:
     settings = (
         "Settings(environment='production', database_url='sqlite:////nowhere/x.db',"
