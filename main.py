@@ -1,4 +1,4 @@
-"""Put the parts together: `uvicorn main:app`."""
+"""Compose the app from its settings: `uvicorn main:app`."""
 
 import gc
 import os
@@ -39,9 +39,9 @@ class App(FastAPI):
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the app, from this installation's settings where none are given.
+    """Build the app from `settings`, or from the settings file and the environment.
 
-    Nothing is opened before it starts, or before its first request where no lifespan runs.
+    Nothing is opened before the app starts or, without a lifespan, before its first request.
     """
     settings = settings or _load_settings()
     logs.configure(settings.log_level)
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         _log_start(settings)
-        # A thread of its own: requests that were given up may hold all others.
+        # Its own thread: abandoned requests may hold all the others.
         own_thread = CapacityLimiter(1)
         await to_thread.run_sync(writer.start, _end_process, limiter=own_thread)
         retention.start()
@@ -72,10 +72,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="WhatsApp review collector",
         description="Every review a customer finishes on WhatsApp is recorded exactly once.",
         lifespan=lifespan,
-        redirect_slashes=False,  # Twilio would follow with a GET, without its form
-        openapi_url=None,  # api_docs has it, and pages that need no internet
+        redirect_slashes=False,  # Twilio would follow a redirect by GET, without its form
+        openapi_url=None,  # web.api_docs serves it, with pages that need no internet
         dependencies=[Depends(reject_cross_origin)],
-        routes=webhooks.router.routes,  # first in the list, and no router in between
+        routes=webhooks.router.routes,  # first, and without a router in between
     )
     app.state.services = Services(
         database,
@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(dashboard.router)
     app.include_router(live_feed.router)
     if settings.is_local:
-        # ServicesDep, so that what serves in production has no HTTP client, nor what plays Twilio.
+        # Imported here: production has neither an HTTP client nor the simulator.
         from simulator import phone
 
         app.state.settings = settings
@@ -129,13 +129,13 @@ def _log_start(settings: Settings) -> None:
         settings.conversation_store,
     )
     if not settings.twilio_auth_token:
-        logger.warning("TWILIO_AUTH_TOKEN is not set: anyone who reaches /webhook is believed")
+        logger.warning("TWILIO_AUTH_TOKEN is not set: signatures are not checked")
     if settings.lacks_secret_key:
         logger.warning("%s; set it to what this prints: %s", STAND_IN, MAKE_A_KEY)
 
 
 def _end_process() -> None:
-    # A writer that is gone records nothing: end, and let whoever started us start another.
+    # Without its writer the process records nothing: end it, so that the supervisor restarts it.
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -144,11 +144,11 @@ def _load_settings() -> Settings:
         return Settings.load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(3)  # uvicorn's own "failed to start", which ends its other workers as well
+        sys.exit(3)  # uvicorn's own code for "failed to start": it ends the other workers too
 
 
-# All that was imported stays: the garbage collector need not look at it again and again, which
-# takes up to a tenth of the throughput (docs/performance.md).
+# Imported objects stay for good. Without this, the garbage collector scans them again and again,
+# which costs up to a tenth of the throughput (docs/performance.md).
 gc.collect()
 gc.freeze()
 

@@ -67,7 +67,7 @@ class MessageQueue:
             self._arrivals += 1
             pending = PendingMessage(message, self._arrivals, monotonic(), deliveries=[delivery])
             if self._closed or len(self._by_sid) >= self._max_pending:
-                logger.error("queue full or closed, message refused sid=%s", message.sid)
+                logger.error("queue full or closed, message rejected sid=%s", message.sid)
                 pending.answer, pending.status = self._last_word(message), PendingStatus.WITHDRAWN
                 delivery.set_result(None)
                 return pending

@@ -1,6 +1,6 @@
-"""The phone in the browser, `/phone`: a customer whose messages take the way that Twilio's take.
+"""`/phone`: a phone in the browser, whose messages take the same route as Twilio's.
 
-For who sits at a developer's machine: elsewhere main.py leaves this room out.
+Only for a developer's own machine: in production main.py leaves this module out.
 """
 
 import mimetypes
@@ -32,9 +32,9 @@ router = APIRouter(
     prefix="/phone", include_in_schema=False, dependencies=[Depends(require_this_machine)]
 )
 
-mimetypes.add_type("text/javascript", ".js")  # Windows may have other ideas, and modules insist
+mimetypes.add_type("text/javascript", ".js")  # Windows may differ, and modules need this type
 
-# Threads of its own: a status callback needs one of the others while the simulator waits for it.
+# Its own threads: while the simulator waits for a status callback, that needs one of the others.
 _threads = CapacityLimiter(8)
 
 
@@ -62,7 +62,7 @@ class OfContact(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_lone_surrogates(cls, fields: object) -> object:
-        """Do what a browser does that posts a form: no answer could name them."""
+        """Replace lone surrogates as a browser's form does: no JSON answer can contain them."""
         if not isinstance(fields, dict):
             return fields
         return {_encodable(name): _encodable(value) for name, value in fields.items()}
@@ -73,13 +73,13 @@ def _encodable(value: object) -> object:
 
 
 class Said(OfContact):
-    """What the customer sends; under a SID that was there before it is a repeat."""
+    """What the customer sends. With a known SID it is a repeat."""
 
     sid: Sid
     kind: Literal["text", "photo", "voice", "location"] = "text"
     text: Annotated[str, Field(max_length=20_000)] = ""
     forged: bool = False
-    """Sign with a token that is not ours."""
+    """Sign with another token than ours."""
 
 
 def _require_address(callback: str) -> str:
@@ -88,7 +88,7 @@ def _require_address(callback: str) -> str:
 
 
 class Reported(OfContact):
-    """How the delivery of one of our messages went, to the address that its TwiML named."""
+    """A delivery status, for the address in our message's TwiML."""
 
     sid: Sid
     callback: Annotated[str, Field(max_length=1_000), AfterValidator(_require_address)]
@@ -117,7 +117,7 @@ async def show_records(request: Request, of: OfContact) -> Records:
 
 
 def fill_in(said: Said) -> dict[str, str]:
-    """Fill in Twilio's form; the same message makes the same form, as a repeat must."""
+    """Fill in Twilio's form. The same message always makes the same form, as a repeat must."""
     account = f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT_SID}"
     media = f"{account}/Messages/{said.sid}/Media/ME{said.sid[2:]}"
     of_kind = {
@@ -132,12 +132,11 @@ def fill_in(said: Said) -> dict[str, str]:
 
 
 class Line:
-    """What the simulator posts through: it reaches this app's two webhooks and nothing else.
+    """The simulator's HTTP client: it reaches this app's two webhooks and nothing else.
 
-    In this process, past the socket and through all that is behind it. So nobody can be asked but
-    ourselves, whatever a Host or a callback says, and one worker does not wait for itself: the
-    simulator has a thread, and the event loop is free to answer it. Where no PUBLIC_URL is set
-    the address that is asked is also the one that is signed.
+    Requests stay in this process, without a socket. So no Host or callback can lead elsewhere, and
+    a single worker does not wait for itself: the simulator runs in a thread, and the event loop
+    answers it. Without PUBLIC_URL, the address requested is also the one that is signed.
     """
 
     def __init__(self, app: Any) -> None:
@@ -150,7 +149,7 @@ class Line:
 
     def post(self, path: str, data: dict[str, str], headers: dict[str, str]) -> httpx.Response:
         if urlsplit(path).path not in {WEBHOOK, STATUS_CALLBACK}:
-            raise HTTPException(422, "No webhook of ours.")
+            raise HTTPException(422, "The callback is not one of our webhooks.")
         is_signed = "X-Twilio-Signature" in headers
         self.posted = {"path": path, "fields": data, "is_signed": is_signed}
         return from_thread.run(partial(self._client.post, path, data=data, headers=headers))
@@ -159,7 +158,7 @@ class Line:
 async def _play(
     request: Request, about: OfContact, act: Callable[[Simulator], Any]
 ) -> dict[str, Any]:
-    """Have the simulator act; tell what was posted, what came back and what is in the tables."""
+    """Let the simulator act. Return what it posted, the answer, and the contact's rows."""
     services = services_of(request)
     line = Line(request.app)
     is_forged = isinstance(about, Said) and about.forged
@@ -185,7 +184,7 @@ async def _read_records(request: Request, contact: str) -> Records:
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:
-    """Read an answer as Twilio does; `words` is None where a customer would see silence."""
+    """Read an answer as Twilio does. `words` is None if the customer would see nothing."""
     answer: dict[str, Any] = {"status": response.status_code, "body": response.text}
     answer |= {"words": None, "callback": None, "trouble": "", "is_apology": False}
     if response.status_code == 204:

@@ -1,4 +1,4 @@
-"""What is recorded of one contact, for the phone to show: all the rows, and where they stand."""
+"""The rows of one contact and its state, for the phone to show."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,1 +1,1 @@
-"""HTTP: webhooks, pages, security."""
+"""HTTP: webhooks, health, pages, security."""

@@ -1,4 +1,4 @@
-"""`/openapi.json`, `/docs` and `/redoc` as FastAPI has them, from files of our own."""
+"""`/openapi.json`, `/docs` and `/redoc`: FastAPI's pages, served from our own files."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from core.paths import ROOT
 from web.security import headers
 from web.security.auth import require_owner_when_local
 
-# Relative addresses: the pages also work below a proxy's prefix.
+# Relative addresses: the pages must also work below a proxy's prefix.
 ICON = "static/icon.svg"
 
 SWAGGER = "static/vendor/swagger-ui-5.35.0"
@@ -20,9 +20,9 @@ REDOC = "static/vendor/redoc-2.5.4"
 
 
 class Files(StaticFiles):
-    """Files that a browser asks for anew each time, and gets where they are others (their ETag).
+    """Serve files that a browser revalidates each time, by their ETag.
 
-    Modules of two versions, one from its cache, would not fit together.
+    Otherwise it could mix JavaScript modules of two versions.
     """
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:

@@ -1,4 +1,4 @@
-"""A form's body, read within bounds and parsed: what is refused before any signature counts."""
+"""Read and parse a form's body, within limits that hold before the signature is checked."""
 
 import asyncio
 from urllib.parse import unquote
@@ -17,10 +17,10 @@ BODY_SECONDS = 5.0
 
 
 async def read_signed_form(request: Request, public_url: str | None) -> SignedForm:
-    """Read a form of Twilio's with the address it came to. Raises what read_pairs raises.
+    """Read Twilio's form and the address that it signed. Raises what read_pairs raises.
 
-    The address is `public_url` and our path. Without it (local only) it is what the tunnel says:
-    good enough where a forger needs the token anyway.
+    The address is `public_url` and our path. Without `public_url` (only in a local environment) it
+    comes from the request's headers: a forger needs the token anyway.
     """
     pairs = await read_pairs(request)
     headers = request.headers
@@ -35,7 +35,7 @@ async def read_signed_form(request: Request, public_url: str | None) -> SignedFo
 
 
 async def read_pairs(request: Request) -> list[tuple[str, str]]:
-    """Read the names and values of a form, in order. Raises HTTPException 415, 413, 408 or 400."""
+    """Read a form's names and values, in order. Raises HTTPException 415, 413, 408 or 400."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != KIND:
         raise _unread(415, f"Send {KIND}.")
     length = request.headers.get("content-length", "")
@@ -45,7 +45,7 @@ async def read_pairs(request: Request) -> list[tuple[str, str]]:
         async with asyncio.timeout(BODY_SECONDS):
             body = await _read_body(request)
     except TimeoutError:
-        raise _unread(408, "The body came too slowly.") from None
+        raise _unread(408, f"The body took longer than {BODY_SECONDS:.0f} s.") from None
     if body.count(b"&") >= MAX_FIELDS:
         raise HTTPException(400, f"More than {MAX_FIELDS} fields.")
     return parse(body)
@@ -65,9 +65,9 @@ async def _read_body(request: Request) -> bytearray:
 
 
 def parse(body: bytes | bytearray) -> list[tuple[str, str]]:
-    """Parse a form as urllib's parse_qsl does (a test compares them), in two thirds of the time.
+    """Parse a form as urllib's parse_qsl does, in two thirds of the time. A test compares them.
 
-    Most fields of Twilio's have nothing to decode. Blank values count, as they are signed.
+    Most of Twilio's fields have nothing to decode. Blank values stay: they are signed.
     """
     pairs = []
     for field in body.decode("utf-8", "replace").replace("+", " ").split("&"):
@@ -84,8 +84,8 @@ def _too_large() -> HTTPException:
 
 
 def _unread(status: int, detail: str) -> HTTPException:
-    """Refuse a body of which the rest is not read.
+    """Reject a body without reading the rest.
 
-    Uvicorn would go on to take it in, and as long as some of it comes it never hangs up.
+    The connection is closed: uvicorn would read on for as long as something arrives.
     """
     return HTTPException(status, detail, headers={"Connection": "close"})

@@ -1,4 +1,4 @@
-"""What the reviews' routes answer: the items, written at once or streamed, and ETags."""
+"""Answers of the routes that read reviews: JSON with an ETag, or a stream."""
 
 import hashlib
 import re
@@ -22,9 +22,9 @@ async def stream(
     media_type: str,
     written: Callable[[Sequence[ReviewRow], Pages], Iterator[bytes]],
 ) -> StreamingResponse:
-    """Send the whole list, as `as_array` or `as_csv` write it, page by page. Raises 503."""
+    """Stream the whole list page by page, as `as_array` or `as_csv` write it. Raises 503."""
     pages = query.pages(services.database, after, chosen=chosen)
-    # The first page is read before the status is sent: a database that is away is a 503.
+    # Read the first page before the status is sent: an outage must be a 503.
     first = await run_with_timeout(next, pages, ())
     return StreamingResponse(written(first, pages), media_type=media_type, headers=_PRIVATE)
 
@@ -43,11 +43,11 @@ def as_csv(first: Sequence[ReviewRow], rest: Pages) -> Iterator[bytes]:
 
 
 _PRIVATE = {"Cache-Control": "private, no-cache"}
-"""Customers' words are for no cache on the way; the reader's own asks before it uses its copy."""
+"""Shared caches must not keep customers' words; the reader's own cache revalidates its copy."""
 
 
 def answer(request: Request, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    """Send JSON, or 304 where the reader has it already (RFC 9110, 13.1.2)."""
+    """Answer with JSON, or with 304 if the reader already has it (RFC 9110, 13.1.2)."""
     headers = {**_PRIVATE, **(headers or {})}
     seen = body + headers.get("Link", "").encode()
     headers["ETag"] = f'"{hashlib.sha256(seen).hexdigest()[:32]}"'

@@ -22,10 +22,10 @@ from whatsapp.twiml import write_reply
 
 
 class PlainRoute(APIRoute):
-    """A route whose endpoint gets the request as it is, and fills in nothing.
+    """A route whose endpoint gets the request itself, without dependency injection.
 
-    A message has no parameters and no dependencies to solve, and to find that out took FastAPI
-    longer than the message's turn (docs/performance.md). In /docs it is a route like any other.
+    Injection took FastAPI longer than the message's turn takes us (docs/performance.md). In /docs
+    it is a route like any other.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -37,9 +37,9 @@ router = APIRouter(tags=["Twilio"], route_class=PlainRoute)
 
 
 def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
-    """Describe a form for /docs: required fields with an example, optional ones with a meaning.
+    """Describe a form for /docs: required fields by an example, optional ones by a description.
 
-    The optional ones have an empty example, as Swagger would send the word "string" for them.
+    Optional fields have an empty example, otherwise Swagger sends the word "string" for them.
     """
     properties: dict[str, Any] = {}
     for name, example in required.items():
@@ -52,33 +52,40 @@ def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
 
 
 _REJECTIONS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "A field is missing, repeated or malformed, or the SID is another's."},
-    403: {"description": "Not signed for this address, another account's, or a foreign Origin."},
+    400: {
+        "description": "A field is missing, repeated or malformed, or another contact used the SID."
+    },
+    403: {
+        "description": "Wrong signature, another Twilio account, or a page of another origin (`Origin`)."
+    },
     408: {"description": "The body took longer than 5 s."},
-    413: {"description": "More than 128 KiB."},
-    415: {"description": "Not application/x-www-form-urlencoded."},
-    503: {"description": "The database did not answer in time: send it again."},
+    413: {"description": "The body has more than 128 KiB."},
+    415: {"description": "The body is not `application/x-www-form-urlencoded`."},
+    503: {"description": "The database did not answer in time. Send the request again."},
 }
 
 
 @router.post(
     WEBHOOK,
-    summary="Take a customer's WhatsApp message",
+    summary="Receive a customer's WhatsApp message",
     response_class=Response,
     responses={
-        200: {"description": "TwiML, at most one Message.", "content": {"text/xml": {}}},
+        200: {"description": "TwiML with at most one `<Message>`.", "content": {"text/xml": {}}},
         **_REJECTIONS,
     },
     openapi_extra=_form(
         {"From": "whatsapp:+15551234567", "Body": "Hi"},
         {
-            "MessageSid": "Twilio's id of the message; a local environment makes one up.",
-            "AccountSid": "Twilio's id of the account; a local environment does without.",
+            "MessageSid": "Twilio's id of the message. Optional in a local environment.",
+            "AccountSid": "Twilio's id of the account. Optional in a local environment.",
         },
     ),
 )
 async def receive_message(request: Request) -> Response:
-    """Answer one message, and record the review that it finishes, once under its MessageSid."""
+    """Reply to a message and record the review that it finishes.
+
+    A repeated `MessageSid` gets the stored reply and changes nothing.
+    """
     await reject_cross_origin(request)
     services = services_of(request)
     form = await read_signed_form(request, services.twilio.public_url)
@@ -89,7 +96,7 @@ async def receive_message(request: Request) -> Response:
         logger.warning("rejected, another contact's SID sid=%s", message.sid)
         raise HTTPException(400, "Another contact has used this MessageSid.") from None
     except ClientGone:
-        return Response(status_code=503)  # which nobody reads
+        return Response(status_code=503)  # nobody reads it
     except InDoubt:
         raise HTTPException(503, "The database did not answer in time.") from None
     twiml = write_reply(reply.text, reply.confirms, services.twilio.public_url)
@@ -97,27 +104,30 @@ async def receive_message(request: Request) -> Response:
 
 
 async def _until_gone(request: Request) -> None:
-    """Wait until the client has closed its connection; the body has been read."""
+    """Wait until the client closes its connection. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 @router.post(
     STATUS_CALLBACK,
-    summary="Take the delivery status of one of our messages",
+    summary="Receive the delivery status of one of our messages",
     status_code=204,
     responses=_REJECTIONS,
     openapi_extra=_form(
         {"MessageSid": "SM00000000000000000000000000000001", "MessageStatus": "delivered"},
         {
-            "ErrorCode": "Why delivery failed, as a number.",
-            "To": "The customer; in a local environment picks the review.",
-            "AccountSid": "Left out, in a local environment, the newest pending review is meant.",
+            "ErrorCode": "Twilio's error number, if delivery failed.",
+            "To": "The customer. In a local environment it selects the review.",
+            "AccountSid": "Without it, in a local environment, the newest pending review is meant.",
         },
     ),
 )
 async def receive_status(request: Request) -> Response:
-    """Raise the status of the review that the message confirmed; 204 for the unknown as well."""
+    """Update the status of the review that the message confirmed.
+
+    A status never goes back (`read` stays). An unknown message gets 204 too, so that Twilio stops.
+    """
     await reject_cross_origin(request)
     services = services_of(request)
     form = await read_signed_form(request, services.twilio.public_url)
@@ -153,7 +163,7 @@ def _raise_status(database: Database, update: StatusUpdate) -> None:
 
 
 class CallbackHint:
-    """Tells the owner once when callbacks come to another URL than ours, which names the review."""
+    """Warns once if callbacks lack the `review` that our callback URL contains."""
 
     PATIENCE = 20
 
@@ -168,7 +178,7 @@ class CallbackHint:
         self._is_settled = update.review is not None or self._without_review == self.PATIENCE
         if update.review is None and self._is_settled:
             logger.warning(
-                "%d status callbacks and none with review=: no delivery status can be told. Remove"
-                " the status callback URL of the sender or Messaging Service in the console.",
+                "%d status callbacks and none with review=: delivery statuses are lost. Remove the"
+                " status callback URL of the sender or Messaging Service in the Twilio console.",
                 self.PATIENCE,
             )

@@ -1,1 +1,1 @@
-"""The pages that an owner reads."""
+"""The owner's pages."""

@@ -1,4 +1,4 @@
-"""The pages for the owner: the newest reviews, and one review with all that was said."""
+"""The owner's pages: the list of reviews, and one review with its conversation."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -21,7 +21,7 @@ from whatsapp.statuses import STATUSES
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
 
 CARDS = 30
-"""How many reviews a page shows."""
+"""Reviews per page."""
 
 
 class DashboardQuery(PageQuery, extra="ignore"):
@@ -65,16 +65,16 @@ async def show_reviews(
 
 
 def _is_day(text: str) -> bool:
-    """Say whether a date field of a form can hold this; it would lose a time."""
+    """Say whether a date field can hold `text`: it would drop a time."""
     return not text or (len(text) == 10 and text[4] == text[7] == "-")
 
 
 @router.get("/reviews/{review_id}")
 async def show_review(request: Request, services: ServicesDep, review_id: ReviewId) -> Response:
-    """Show one review, its delivery, and the conversation that it came from."""
+    """Show one review, its delivery status and its conversation."""
     row = await run_with_timeout(query.find, services.database, review_id)
     if row is None:
-        raise HTTPException(404, "There is no such review (any more).")
+        raise HTTPException(404, "Review not found. It may have been deleted.")
     said = await run_with_timeout(
         message_log.read_transcript, services.database, row.conversation_id
     )
@@ -83,7 +83,7 @@ async def show_review(request: Request, services: ServicesDep, review_id: Review
 
 @router.post("/reviews/{review_id}/erase")
 async def erase_review(request: Request, services: ServicesDep, review_id: ReviewId) -> Response:
-    """Erase a review, as `DELETE /api/reviews/{review_id}` does, and go back to the list."""
+    """Erase a review as `DELETE /api/reviews/{review_id}` does, and go to the list."""
     if not await run_with_timeout(erasure.erase_review, services.database, review_id):
-        raise HTTPException(404, "There is no such review (any more).")
+        raise HTTPException(404, "Review not found. It may have been deleted.")
     return RedirectResponse(f"{home_from(request)}?erased=1", 303)

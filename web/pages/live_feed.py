@@ -1,6 +1,6 @@
-"""`GET /events`: reviews that arrive or change, told to open pages as they do (server-sent events).
+"""`GET /events`: open pages learn of new and changed reviews (server-sent events).
 
-Nothing is remembered between streams: see docs/decisions/0018-*.md.
+The server keeps nothing between streams: see docs/decisions/0018-*.md.
 """
 
 import json
@@ -27,14 +27,14 @@ from web.security.auth import require_owner
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_owner)])
 
 READ_AGAIN = timedelta(seconds=30)
-"""Longer than a transaction may live: what was committed late is read by then."""
+"""Read back this far each time: a transaction that commits late is at most this late."""
 
 MAX_CAUGHT_UP = timedelta(minutes=5)
 
 EVERY_SECONDS = 1.0
 
 STREAM_SECONDS = 20.0
-"""After this a stream ends by itself, and the page opens the next one."""
+"""Then the stream ends, and the page opens the next one."""
 
 
 class FeedQuery(FilterQuery, extra="ignore"):
@@ -59,7 +59,7 @@ async def follow(services: ServicesDep, asking: Annotated[FeedQuery, Query()]) -
             query.changes_since, services.database, since - READ_AGAIN, ids, chosen
         )
 
-    first = await read(caught_up)  # before the status is sent: a database that is away is a 503
+    first = await read(caught_up)  # before the status is sent: an outage must be a 503
     return StreamingResponse(
         _tell(first, now, read, {*ids}, services.shutdown),
         media_type="text/event-stream",
@@ -75,7 +75,7 @@ async def _tell(
     shown: set[int],
     shutdown: Shutdown,
 ) -> AsyncIterator[str]:
-    """Tell news and read on. `read_at` is when a reading began: the next one goes back to there."""
+    """Send what changed, then read again. `read_at` is when the last read began."""
     told: dict[int, datetime] = {}
     gone: set[int] = set()
     end = time.monotonic() + STREAM_SECONDS
@@ -83,7 +83,7 @@ async def _tell(
         if len(news.arrived) == MAX_CHANGES and (shown | told.keys()).isdisjoint(
             row.id for row in news.arrived
         ):
-            yield _event("many", read_at)  # some of those before them may never have been told
+            yield _event("many", read_at)  # the page may have missed some before these
         for row in sorted((*news.arrived, *news.changed), key=attrgetter("created_at", "id")):
             if told.get(row.id) != row.updated_at:
                 told[row.id] = row.updated_at

@@ -1,4 +1,4 @@
-"""`/login` and `/logout`: who shows the key gets a cookie, and need not show it again."""
+"""`/login` and `/logout`: the key is exchanged for a cookie."""
 
 import re
 from typing import Annotated
@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 HOME = "./"
 
 Onward = Annotated[str, Query(alias="next")]
-"""Where to go after the login: the first page with its filters, or a review. Nowhere else."""
+"""Where to go after the login: the list with its filters, or a review. Nowhere else."""
 
 
 def _fit(onward: str) -> str:
@@ -28,15 +28,15 @@ def _fit(onward: str) -> str:
 
 @router.get("/login")
 async def show_login(request: Request, onward: Onward = HOME) -> Response:
-    """Ask for the key, where there is one."""
+    """Show the login form. 404 if no API_KEY is set."""
     if access_of(request).api_key is None:
-        raise HTTPException(404, "There is no API_KEY, so there is no login.")
+        raise HTTPException(404, "No API_KEY is set, so there is no login.")
     return page(request, "login.html", onward=_fit(onward), trouble="")
 
 
 @router.post("/login")
 async def log_in(request: Request, services: ServicesDep) -> Response:
-    """Compare the key, and give a cookie for it."""
+    """Check the key and set the cookie."""
     form = dict(await read_pairs(request))
     onward = _fit(form.get("next", HOME))
     access = access_of(request)
@@ -45,12 +45,14 @@ async def log_in(request: Request, services: ServicesDep) -> Response:
         right = verify_key(access, request, [key] if key else [])
     except HTTPException as error:
         wait = (error.headers or {})["Retry-After"]
-        trouble = f"Too many wrong keys have come from your address. Try again in {wait} seconds."
+        trouble = f"Too many wrong keys. Try again in {wait} seconds."
         response: Response = page(request, "login.html", 429, onward=onward, trouble=trouble)
         response.headers["Retry-After"] = wait
         return response
     if not right or access.api_key is None:
-        return page(request, "login.html", 401, onward=onward, trouble="That is not the key.")
+        return page(
+            request, "login.html", 401, onward=onward, trouble="Wrong key, please try again."
+        )
     response = RedirectResponse(onward, 303)
     response.set_cookie(
         session_cookie.NAME,
@@ -66,14 +68,14 @@ async def log_in(request: Request, services: ServicesDep) -> Response:
 
 @router.post("/logout")
 async def log_out(services: ServicesDep) -> Response:
-    """Take the cookie back from this browser."""
+    """Remove the cookie from this browser."""
     response = RedirectResponse("login", 303)
     response.delete_cookie(session_cookie.NAME, path=_cookie_path(services))
     return response
 
 
 def _cookie_path(services: Services) -> str:
-    """Keep the cookie from what else is served beside us, where PUBLIC_URL has a prefix."""
+    """Return the path of PUBLIC_URL: other services on the same host must not get the cookie."""
     if services.twilio.is_local:
-        return "/"  # a developer reads on this machine, whatever address Twilio calls
+        return "/"  # the browser uses localhost, whatever address Twilio calls
     return urlsplit(services.twilio.public_url or "").path or "/"

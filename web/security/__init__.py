@@ -1,1 +1,1 @@
-"""Who may do what."""
+"""Access: keys, sessions, origins, rate limits, security headers."""

@@ -1,4 +1,4 @@
-"""What this installation lets in: keys, and the origin of its own pages."""
+"""The access settings of this installation: keys, and the origin of its own pages."""
 
 from dataclasses import dataclass, field
 
@@ -9,9 +9,9 @@ from web.security.rate_limit import KeyRateLimiter
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whom this installation lets in; pages of `own_origin` may change something.
+    """Keys and origins. Pages of `own_origin` may change data.
 
-    The first of `cookie_keys` seals cookies, all are recognised.
+    The first of `cookie_keys` seals new cookies; all of them are accepted.
     """
 
     api_key: str | None

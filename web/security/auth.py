@@ -1,4 +1,4 @@
-"""Who may read and change: the holder of the key; on a developer's machine, whoever sits at it."""
+"""Authentication: the API key, the login cookie or, in a local environment, this machine."""
 
 import hmac
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from web.security.access import Access, access_of
 from web.security.local_only import is_at_the_machine
 from web.security.rate_limit import address_of
 
-_bearer = HTTPBearer(auto_error=False, description="The API_KEY of this installation.")
+_bearer = HTTPBearer(auto_error=False, description="The `API_KEY` of this installation.")
 
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
 
@@ -28,7 +28,7 @@ GivenKeys = Annotated[list[str], Depends(_given_keys)]
 
 
 async def require_owner(request: Request, keys: GivenKeys) -> None:
-    """Let in who has the key, or has shown it at /login; locally who is on this machine itself.
+    """Require the API key, the login cookie or, in a local environment, a request of this machine.
 
     Raises 401 or 429.
     """
@@ -47,7 +47,7 @@ async def require_owner(request: Request, keys: GivenKeys) -> None:
 
 
 def has_logged_in(access: Access, request: Request) -> bool:
-    """Say whether a request comes with the cookie of /login."""
+    """Say whether a request has a valid cookie of /login."""
     cookie = request.cookies.get(session_cookie.NAME, "")
     if access.api_key is None:
         return False
@@ -55,13 +55,13 @@ def has_logged_in(access: Access, request: Request) -> bool:
 
 
 async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
-    """Keep what is public in production from those who reach a developer's machine by a tunnel."""
+    """Require the owner in a local environment: a tunnel must not publish the API's description."""
     if access_of(request).is_local:
         await require_owner(request, keys)
 
 
 def verify_key(access: Access, request: Request, keys: Collection[str]) -> bool:
-    """Say whether the key is among these. Raises 429 where too many wrong ones came from there."""
+    """Say whether one of `keys` is right. Raises 429 after too many wrong ones of an address."""
     address = address_of(request)
     if wait := access.guesses.seconds_to_wait(address):
         raise HTTPException(429, "Too many wrong keys.", headers={"Retry-After": f"{wait}"})

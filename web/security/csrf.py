@@ -1,4 +1,4 @@
-"""Cross-site request forgery: a page of another origin may change nothing."""
+"""Cross-site request forgery: pages of other origins must not change data."""
 
 import re
 from collections.abc import Collection
@@ -11,7 +11,7 @@ from web.security.local_only import is_local_name
 
 
 async def reject_cross_origin(request: Request) -> None:
-    """Refuse a change that another site's page asks the browser for. Raises 403.
+    """Reject a change that a page of another origin sends. Raises 403.
 
     https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
     """
@@ -19,15 +19,15 @@ async def reject_cross_origin(request: Request) -> None:
     if origin is None or request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     if origin not in _own_origins(access_of(request), request):
-        raise HTTPException(403, "This page may not change anything here.")
+        raise HTTPException(403, "A page of another origin may not change anything here.")
 
 
 def _own_origins(access: Access, request: Request) -> Collection[str]:
-    """List the origins of our own pages: that of PUBLIC_URL and, locally, this machine's.
+    """List the origins of our pages: PUBLIC_URL's and, in a local environment, this machine's.
 
-    Production has one address, and Host proves nothing there. Locally PUBLIC_URL is often not set,
-    or is the tunnel's, and the developer's browser uses localhost at any port. Host must be a name
-    of this machine, as a page can have its own name resolved to it (DNS rebinding).
+    Production has one address, and Host proves nothing. In a local environment PUBLIC_URL is often
+    missing or the tunnel's, and the browser uses localhost with any port. Then Host must be a name
+    of this machine: another name can resolve to it as well (DNS rebinding).
     """
     own = [access.own_origin] if access.own_origin else []
     host = request.headers.get("host", "")
@@ -40,9 +40,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(url: str) -> str:
-    """Cut a URL down to its origin, written as browsers write it (RFC 6454).
+    """Return a URL's origin as browsers write it (RFC 6454).
 
-    That is scheme, host in lower case, and the port unless it is the scheme's default.
+    That is the scheme, the host in lower case, and the port unless it is the scheme's default.
     """
     parts = urlsplit(url)
     host = re.sub(":[0-9]*$", "", parts.netloc.rpartition("@")[2]).lower()

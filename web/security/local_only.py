@@ -1,4 +1,4 @@
-"""What is for this machine alone."""
+"""Requests of this machine itself, in a local environment."""
 
 import re
 
@@ -8,33 +8,33 @@ from web.security.access import Access, access_of
 
 
 async def require_this_machine(request: Request) -> None:
-    """Hide what is for who sits at a developer's machine, key or no key. Raises 404."""
+    """Require a request of a developer's own machine, with or without the key. Raises 404."""
     if not is_at_the_machine(access_of(request), request):
         raise HTTPException(404)
 
 
 def is_at_the_machine(access: Access, request: Request) -> bool:
-    """Say whether a developer asks who sits at the machine of a local installation."""
+    """Say whether a local installation is asked from its own machine."""
     return access.is_local and _is_this_machine(request)
 
 
 def _is_this_machine(request: Request) -> bool:
-    """Say whether a browser or program on this machine asks, rather than a tunnel or another site.
+    """Say whether a browser or program on this machine asks, and no tunnel or other site.
 
-    A tunnel such as ngrok connects from loopback too; its headers and its Host give it away. A
-    page that had its own name resolved to 127.0.0.1 (DNS rebinding) still sends that name as Host.
+    A tunnel such as ngrok connects from loopback too, but its headers and Host differ. A page whose
+    name resolves to 127.0.0.1 (DNS rebinding) sends that name as Host.
     """
     if any(name.startswith(_PROXIES) for name in request.headers):
         return False
     peer = request.client.host if request.client else ""
     host = request.headers.get("host", "")
-    if peer == "testclient":  # Starlette's, which no socket can claim to be
+    if peer == "testclient":  # Starlette's; no socket has this name
         return host == "testserver" or is_local_name(host)
     return peer in {"127.0.0.1", "::1"} and is_local_name(host)
 
 
 _PROXIES = ("x-forwarded", "forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-")
-"""How the names of headers begin that proxies and tunnels add."""
+"""Prefixes of the headers that proxies and tunnels add."""
 
 
 def is_local_name(host: str) -> bool:

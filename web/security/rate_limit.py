@@ -9,22 +9,22 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from fastapi import Request
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-"""Where all of IPv4 is seen from behind a NAT64 (RFC 6052)."""
+"""IPv4 addresses as a NAT64 maps them (RFC 6052)."""
 
 
 class KeyRateLimiter:
-    """How many wrong keys came from where lately: of too many, the next are not even looked at.
+    """Rate limit for wrong keys, per address: 10, then one every 6 s.
 
-    An address has GUESSES to waste, and gets one back every SECONDS_EACH. From where the right key
-    has come within OWNER_SECONDS nobody is turned away: a guesser beside the owner locks nobody
-    out. See docs/decisions/0017-a-guesser-is-slowed-down-by-address.md.
+    Beyond it, keys are rejected unread (429). An address that sent the right key within 24 hours is
+    not limited, so nobody can lock the owner out. See
+    docs/decisions/0017-a-guesser-is-slowed-down-by-address.md.
     """
 
     GUESSES = 10
     SECONDS_EACH = 6.0
     OWNER_SECONDS = 24 * 3600.0
     MAX_ADDRESSES = 10_000
-    """Of guessers and of owners; whoever was seen longest ago is forgotten first."""
+    """Of each kind; the one seen longest ago is dropped first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class KeyRateLimiter:
         self._right_until: OrderedDict[str, float] = OrderedDict()
 
     def seconds_to_wait(self, address: str) -> int:
-        """Say how long no key from there is looked at; 0: the next one is."""
+        """Return for how many seconds keys of this address are rejected unread; 0 for none."""
         if not address or self._left(self._right_until, address):
             return 0
         left = self._left(self._all_back_at, address) - (self.GUESSES - 1) * self.SECONDS_EACH
@@ -56,21 +56,21 @@ class KeyRateLimiter:
 
 
 def address_of(request: Request) -> str:
-    """Tell where a request comes from: an IPv4 address, or the network of an IPv6 one.
+    """Return a request's IPv4 address, or the /64 network of its IPv6 address.
 
-    Behind a proxy on this machine uvicorn takes it from X-Forwarded-For. "" is nobody in
-    particular: a proxy that does not tell.
+    Behind a proxy on this machine uvicorn takes it from X-Forwarded-For. Without that header the
+    answer is "", which is never limited: it stands for everybody.
     """
     peer = request.client.host if request.client else ""
     try:
         address = ip_address(peer)
     except ValueError:
-        return peer[:50]  # whatever a proxy makes of it
+        return peer[:50]  # no address; a proxy may send anything
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
     if address.is_loopback:
         return ""
     if address in _NAT64:
         return str(IPv4Address(int(address) & 0xFFFFFFFF))
-    # Who has one IPv6 address has 2**64 of them.
+    # A client with one IPv6 address has the whole /64.
     return address.exploded[:19]

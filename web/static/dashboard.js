@@ -1,5 +1,5 @@
-// What the first page does beyond a form and links: news without reload, search as you type,
-// times in words. Without this file everything still works.
+// The list of reviews: updates without a reload, search while typing, relative times.
+// Without this file everything still works.
 
 const form = document.getElementById("filters");
 const live = document.getElementById("live");
@@ -26,7 +26,7 @@ function tellTimes() {
 
 let typing, asked;
 
-// A link to this page, or its reload, should not say once more what was erased.
+// Neither a copied link nor a reload should announce the deletion again.
 const here = new URL(location);
 here.searchParams.delete("erased");
 history.replaceState(null, "", here);
@@ -38,16 +38,16 @@ function address() {
   return query ? `./?${query}` : "./";
 }
 
-/** Ask for a page; one that is refused leads to the login, once that has run out. */
+/** Fetch a page as a browser does. When the login has expired, reload: that leads to the login. */
 async function ask(url, options) {
-  const response = await fetch(url, options);
+  const response = await fetch(url, { headers: { Accept: "text/html" }, ...options });
   if (response.redirected) location.reload();
   return response;
 }
 
 /**
- * Put what the server answers into the list; say whether there is any use in listening then: not
- * where it refuses, and not where a later search has taken over from this one.
+ * Show the list at `url`. Return whether to listen for changes: not after a rejection, and not when
+ * a later search has replaced this one.
  */
 async function load(url) {
   asked?.abort();
@@ -70,7 +70,7 @@ async function load(url) {
     return response.status >= 500;
   } catch (error) {
     if (error.name === "AbortError") return false;
-    complain("The server cannot be reached.");
+    complain("The server can’t be reached.");
     return true;
   }
 }
@@ -89,16 +89,16 @@ function complain(why) {
   list().removeAttribute("aria-busy");
 }
 
-// What is typed in one go is one step back.
+// All that is typed without a pause is one step in the history.
 async function search(goesOn = false) {
   const url = address();
   if (goesOn || new URL(url, location).href === location.href) history.replaceState(null, "", url);
   else history.pushState(null, "", url);
   searched = location.search;
-  silence(); // what comes now may not be what these filters leave
+  silence(); // the open stream has the filters of before
   if (!(await load(url))) return;
   if (list().querySelector(".trouble")) news.textContent = "";
-  else news.textContent = cards().length ? `${cards().length} shown` : "No review is like this";
+  else news.textContent = cards().length ? `${cards().length} shown` : "No reviews match";
   listen();
 }
 
@@ -120,7 +120,7 @@ form.addEventListener("submit", (event) => {
   search(isTypingOn);
 });
 addEventListener("popstate", () => {
-  if (location.search !== searched) location.reload(); // to the form and the list of then
+  if (location.search !== searched) location.reload(); // for its form and list
 });
 
 // News
@@ -132,13 +132,13 @@ let figuresAt = 0;
 let renewedAt = 0;
 const arrived = [];
 const MAX_CARDS = 200;
-const TOLD_AGAIN = 4 * 60_000; // the server goes back by five minutes
-const RENEWED_EVERY = 3_000; // at most, whatever is told
-const LONGEST_SILENCE = 30_000; // a stream says something after 20 seconds, if only that it ends
+const REPEATED = 4 * 60_000; // the server repeats the last five minutes
+const RENEWED_EVERY = 3_000; // at most, whatever arrives
+const LONGEST_SILENCE = 30_000; // a stream ends after 20 seconds, and says so
 
 function listen() {
   silence();
-  if (document.hidden) return; // a browser has few connections to a server, for all its tabs
+  if (document.hidden) return; // all tabs share a browser's few connections to a server
   const query = new URLSearchParams(address().slice(3));
   query.set("shown", cards().map((card) => card.dataset.id).join(","));
   query.set("last", last);
@@ -146,7 +146,7 @@ function listen() {
   watch();
   source.addEventListener("open", () => {
     watch();
-    const hasMissed = Date.now() - heardAt > TOLD_AGAIN;
+    const hasMissed = Date.now() - heardAt > REPEATED;
     if (hasMissed || list().querySelector(".trouble")) load(address());
     heardAt = Date.now();
     say("Live", true);
@@ -169,19 +169,19 @@ function listen() {
     again(100);
   });
   source.addEventListener("away", () => {
-    say("The database is away", false);
+    say("Database not available", false);
     again(5000);
   });
   source.addEventListener("error", () => {
     say("Not connected", false);
     again(3000);
-    ask(address()).catch(() => {}); // a stream that is refused does not say why
+    ask(address()).catch(() => {}); // the stream does not tell a rejection from an outage
   });
 }
 
 document.addEventListener("visibilitychange", listen);
 
-/** Load the list, and listen for what becomes of the reviews that are on it now. */
+/** Load the list again, and listen for changes of its reviews. */
 function loadAnew() {
   silence();
   renewing ??= setTimeout(async () => {
@@ -197,7 +197,7 @@ function hear(event) {
   watch();
 }
 
-/** Give up a connection that nothing comes through any more, and that nobody has closed. */
+/** Replace a connection that has been silent for too long. */
 function watch() {
   clearTimeout(watching);
   watching = setTimeout(() => {
@@ -228,14 +228,14 @@ function show({ id, product, card: html }) {
   holder.innerHTML = html.trim();
   const card = holder.content.firstElementChild;
   const old = document.getElementById(card.id);
-  if (old?.dataset.version === card.dataset.version) return; // told again, to be sure
+  if (old?.dataset.version === card.dataset.version) return; // the server repeats itself to be sure
   if (old) {
     replace(old, card);
   } else if (!document.getElementById("cards") || cards().length >= MAX_CARDS) {
     loadAnew();
   } else {
     const next = cards().find((other) => !isNewer(other, card));
-    if (!next && document.querySelector("[rel=next]")) return; // it is on an older page
+    if (!next && document.querySelector("[rel=next]")) return; // it belongs to an older page
     card.classList.add("new");
     if (next) next.before(card);
     else document.getElementById("cards").append(card);

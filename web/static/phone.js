@@ -1,4 +1,4 @@
-// The page /phone: puts the parts together and listens to keys and buttons.
+// The page /phone: composes its parts and handles keys and buttons.
 
 import { Chat } from "./phone/chat.js";
 import { Conversation, OUT_OF_ORDER } from "./phone/conversation.js";
@@ -8,15 +8,15 @@ import { newContact } from "./phone/line.js";
 import { showLedger } from "./phone/rows.js";
 import { showStep } from "./phone/steps.js";
 
-/** What may be said next in a state, and what the bot will take it for. */
+/** A suggested answer for each state, and how the bot will read it. */
 const STATES = {
-  START: ["Hi", "Whatever comes next opens a conversation."],
-  ASK_NAME: ["iPhone 15", "What comes next is the product; the bot then asks for the name."],
-  ASK_REVIEW: ["Sarah", "What comes next is the name; the bot then asks for the review."],
-  FINISH: ["Amazing battery life.", "What comes next is the review; then all begins anew."],
+  START: ["Hi", "The next message opens a conversation, whatever it says."],
+  ASK_NAME: ["iPhone 15", "The next message is the product. Then the bot asks for the name."],
+  ASK_REVIEW: ["Sarah", "The next message is the name. Then the bot asks for the review."],
+  FINISH: ["Amazing battery life.", "The next message is the review. Then the conversation is over."],
 };
 const TOLD = {
-  disorder: "The statuses of the next confirmation will come as read, sent, delivered.",
+  disorder: "The next confirmation’s statuses will arrive as read, sent, delivered.",
 };
 
 const at = (id) => document.getElementById(id);
@@ -57,7 +57,7 @@ function showArmed() {
   at("told").textContent = isArmed ? TOLD.disorder : "";
 }
 
-/** Take what is in the message box, or the next answer where that is empty. */
+/** Return the text in the message box or, if it is empty, the suggested answer. */
 function takeText() {
   const text = say.value.trim() ? say.value : at("suggestion").textContent;
   say.value = "";
@@ -97,7 +97,7 @@ at("faults").addEventListener("click", ({ target }) => {
   current.inTurn(() => current.isOpen && showArmed());
 });
 
-// Contacts live as long as the tab: a page that is loaded again goes on with them.
+// Contacts are kept for as long as the tab is open, also over a reload.
 const contacts = JSON.parse(sessionStorage.getItem("contacts") ?? "[]");
 
 function open(contact) {

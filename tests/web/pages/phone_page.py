@@ -47,7 +47,7 @@ def counts(page: Any) -> dict[str, tuple[int, int]]:
 
 def is_all_well(page: Any) -> bool:
     text = str(page.locator("#verdict.good").text_content())
-    return text.startswith("Nothing lost, nothing doubled")
+    return text.startswith("Nothing lost, nothing duplicated")
 
 
 def reviews_of(server: str, page: Any) -> list[dict[str, Any]]:

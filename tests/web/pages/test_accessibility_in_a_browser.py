@@ -62,7 +62,7 @@ def test_the_phone_has_no_serious_barrier(server: str, open_page: OpenPage, sche
         write(phone, text)
     phone.locator("#chat .bot .ticks.read").wait_for()
     press(phone, "Forged signature")
-    phone.get_by_text("Refused with 403.").wait_for()
+    phone.get_by_text("Rejected with 403.").wait_for()
     for fold in phone.locator("summary").all():
         fold.click()
     assert findings(phone) == []
@@ -74,7 +74,7 @@ def test_the_login_has_no_serious_barrier(open_page: OpenPage, sqlite_url: str) 
         assert findings(page) == []
         page.get_by_label("Key").fill("wrong")
         page.keyboard.press("Enter")
-        page.get_by_text("That is not the key.").wait_for()
+        page.get_by_text("Wrong key, please try again.").wait_for()
         assert findings(page) == []
 
 

@@ -195,7 +195,7 @@ def test_an_empty_page_says_how_to_get_the_first_review(client: TestClient) -> N
     text = client.get("/").text
     for way in ("python3 run.py chat", "python3 run.py demo", "/webhook", "https://wa.me/"):
         assert way in text
-    assert "No review is like this" in client.get("/?q=x").text
+    assert "No reviews match" in client.get("/?q=x").text
 
 
 def test_a_database_that_is_away_is_told_on_a_page(make_client: MakeClient) -> None:

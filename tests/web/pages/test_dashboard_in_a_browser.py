@@ -244,13 +244,13 @@ def test_what_is_typed_is_searched_at_once_and_stands_in_the_address(
     assert page.locator(".card h3").all_inner_texts() == ["Sofa"]
     assert page.url == f"{fresh_server}/?q=FINE+SOFA"
     page.get_by_label("Search").press_sequentially("s")
-    page.get_by_text("No review is like this").first.wait_for()
+    page.get_by_text("No reviews match").first.wait_for()
     assert page.get_by_label("Search").evaluate("field => field === document.activeElement")
     page.get_by_label("Search").fill("")
     page.locator(".card").nth(2).wait_for()
     assert page.url == f"{fresh_server}/"
     page.get_by_label("Delivery").select_option("read")
-    page.get_by_text("No review is like this").first.wait_for()
+    page.get_by_text("No reviews match").first.wait_for()
     assert page.evaluate(MARK) == "here"
     page.reload()
     assert page.get_by_label("Delivery").input_value() == "read"
@@ -262,14 +262,14 @@ def test_a_search_can_be_shared_and_the_back_button_undoes_it(
     record_of(fresh_database, "Lamp", "Sofa", status="read")
     page = open_page(fresh_server)
     page.get_by_label("Delivery").select_option("read")
-    page.get_by_text("Show all").wait_for()
+    page.get_by_text("Clear filters").wait_for()
     page.get_by_label("Search").press_sequentially("sofa")
     page.locator(".card").nth(1).wait_for(state="detached")
     assert page.url == f"{fresh_server}/?q=sofa&status=read"
     shared = open_page(page.url)
     assert shared.locator(".card h3").all_inner_texts() == ["Sofa"]
     page.locator(".card h3 a").click()
-    page.get_by_role("heading", name="What was said").wait_for()
+    page.get_by_role("heading", name="Conversation").wait_for()
     for address, products in (("?q=sofa&status=read", 1), ("?status=read", 2), ("", 2)):
         page.go_back()
         page.wait_for_url(f"{fresh_server}/{address}")
@@ -316,12 +316,12 @@ def test_without_scripts_the_form_and_the_links_do_the_same(
     page.get_by_label("Search").fill("sofa")
     page.get_by_role("button", name="Search").click()
     assert page.locator(".card h3").all_inner_texts() == ["Sofa"]
-    page.get_by_text("Show all").last.click()
+    page.get_by_text("Clear filters").last.click()
     page.get_by_text("Sofa").click()
     assert page.url == f"{fresh_server}/reviews/2"
-    page.get_by_text("Erase this review").click()
-    page.get_by_role("button", name="Erase for good").click()
-    page.get_by_text("have been erased").wait_for()
+    page.get_by_text("Delete this review").click()
+    page.get_by_role("button", name="Delete permanently").click()
+    page.get_by_text("have been deleted").wait_for()
     assert page.locator(".card h3").all_inner_texts() == ["Lamp"]
 
 
@@ -371,10 +371,10 @@ def test_the_login_of_a_production_server_lets_in_and_out(
         page = open_page(f"{address}/?q=lamp", expected="status of 401")
         page.get_by_label("Key").fill("wrong")
         page.get_by_role("button", name="Log in").click()
-        page.get_by_text("That is not the key.").wait_for()
+        page.get_by_text("Wrong key, please try again.").wait_for()
         page.get_by_label("Key").fill("k" * 16)
         page.keyboard.press("Enter")
-        page.get_by_text("No review is like this").wait_for()
+        page.get_by_text("No reviews match").wait_for()
         assert page.url == f"{address}/?q=lamp"
         page.get_by_role("button", name="Log out").click()
         page.get_by_label("Key").wait_for()

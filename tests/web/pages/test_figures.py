@@ -137,5 +137,5 @@ def test_the_page_shows_the_figures_unless_it_is_filtered(client: TestClient) ->
     record(database_of(client), at=NOON)
     text = client.get("/").text
     assert 'id="figures"' in text
-    assert "Reviews in all" in text
+    assert "Total reviews" in text
     assert 'id="figures"' not in client.get("/?q=fine").text

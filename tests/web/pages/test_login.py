@@ -133,7 +133,7 @@ def test_a_cookie_expires(secure: TestClient, monkeypatch: pytest.MonkeyPatch) -
 def test_a_wrong_key_is_told_on_the_page(secure: TestClient, key: str) -> None:
     answer = log_in(secure, key)
     assert answer.status_code == 401
-    assert "That is not the key." in answer.text
+    assert "Wrong key, please try again." in answer.text
     assert "set-cookie" not in answer.headers
 
 

@@ -103,7 +103,7 @@ def test_sent_twice_at_once_it_has_one_row_and_one_answer(phone: Any) -> None:
     for count, text in enumerate(REVIEW):
         phone.fill("#say", text)
         press(phone, "Send twice at once")
-        phone.get_by_text("Both got the same answer, to the letter.").nth(count).wait_for()
+        phone.get_by_text("Both got exactly the same answer.").nth(count).wait_for()
     phone.locator("#counts .moved").nth(1).wait_for()
     assert counts(phone) == {"messages": (3, 4), "reviews": (0, 1)}
     assert is_all_well(phone)
@@ -133,13 +133,13 @@ def test_what_is_no_text_is_asked_for_again(phone: Any, button: str) -> None:
 
 def test_statuses_out_of_order_leave_the_highest(server: str, phone: Any) -> None:
     press(phone, "Status out of order")
-    phone.get_by_text("The statuses of the next confirmation will come").wait_for()
+    phone.get_by_text("The next confirmation’s statuses will arrive").wait_for()
     for text in REVIEW:
         write(phone, text)
     phone.locator("#steps", has_text="Status “delivered”").wait_for()
     titles = phone.locator("#steps summary strong").all_text_contents()
     assert titles[:3] == ["Status “delivered”", "Status “sent”", "Status “read”"]
-    assert "It stays “read”, which ranks above." in phone.locator("#steps li").first.inner_text()
+    assert "It stays “read”, which ranks higher." in phone.locator("#steps li").first.inner_text()
     assert phone.locator("#chat .bot .ticks.read").count() == 1
     assert [review["status"] for review in reviews_of(server, phone)] == ["read"]
     press(phone, "Status out of order")
@@ -151,7 +151,7 @@ def test_statuses_out_of_order_leave_the_highest(server: str, phone: Any) -> Non
 def test_a_forged_message_is_refused_and_moves_nothing(phone: Any) -> None:
     write(phone, "Hi")
     press(phone, "Forged signature")
-    phone.get_by_text("Refused with 403.").wait_for()
+    phone.get_by_text("Rejected with 403.").wait_for()
     assert "signed with a wrong token" in phone.locator("#steps li").first.inner_text()
     assert counts(phone)["messages"] == (1, 1)
     assert state(phone) == "ASK_NAME"
@@ -226,7 +226,7 @@ def test_who_is_forgotten_meanwhile_begins_anew(server: str, phone: Any) -> None
     write(phone, "Hello")
     assert said(phone, "bot") == [GREETING, GREETING]
     verdict = str(phone.locator("#verdict.good").text_content())
-    assert verdict.startswith("What was said before is gone: this contact was forgotten, or")
+    assert verdict.startswith("Earlier messages are gone: this contact was erased, or")
 
 
 def test_fifty_hostile_texts_stay_text(phone: Any) -> None:
@@ -248,7 +248,7 @@ def test_without_a_token_a_forgery_is_believed_and_a_restart_forgets_nothing(
     with serve_here(make_app(database_url=url)) as address:
         page = ready(open_page(f"{address}/phone"))
         press(page, "Forged signature")
-        page.get_by_text("Believed: no TWILIO_AUTH_TOKEN is set here.").wait_for()
+        page.get_by_text("Accepted: no TWILIO_AUTH_TOKEN is set here.").wait_for()
         write(page, "iPhone 15")
         assert state(page) == "ASK_REVIEW"
         contact = page.locator("#contact").input_value()

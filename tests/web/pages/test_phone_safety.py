@@ -112,7 +112,10 @@ def test_its_line_leads_to_the_two_webhooks_of_this_app_alone(
 ) -> None:
     told = {"contact": CONTACT, "sid": new_sid(), "callback": callback, "status": "read"}
     answer = local.post("/phone/statuses", json=told, headers={"Accept": "*/*"})  # as fetch does
-    assert (answer.status_code, answer.json()["detail"]) == (422, "No webhook of ours.")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "The callback is not one of our webhooks.",
+    )
 
 
 def test_a_callback_that_is_no_address_is_refused(local: TestClient) -> None:

@@ -118,7 +118,7 @@ def test_the_dashboard_after_a_month(month: str, open_page: OpenPage, take: Take
     page.locator(".card h3 a").first.click()
     page.get_by_role("heading", name="Delivery").wait_for()
     take_all(take, "review", page)
-    page.get_by_role("heading", name="What was said").evaluate("said => said.scrollIntoView()")
+    page.get_by_role("heading", name="Conversation").evaluate("said => said.scrollIntoView()")
     take_all(take, "said", page)
 
 
@@ -150,7 +150,7 @@ def test_the_login(open_page: OpenPage, take: Take, sqlite_url: str) -> None:
         page = open_page(f"{address}/login", expected="401")
         page.get_by_label("Key").fill("wrong")
         page.keyboard.press("Enter")
-        page.get_by_text("That is not the key.").wait_for()
+        page.get_by_text("Wrong key, please try again.").wait_for()
         take_all(take, "login", page)
 
 

@@ -41,7 +41,7 @@ def test_the_whole_conversation_is_shown_in_order(client: TestClient, review: in
         ("ours", again),
         ("theirs", "Voice note"),
         ("ours", again),
-        ("theirs", "Nothing to read"),
+        ("theirs", "No text"),
         ("ours", again),
         ("theirs", "Lamp &amp; Co"),
         ("ours", GOT_PRODUCT.replace("'", "&#39;")),
@@ -84,7 +84,7 @@ def test_erasing_asks_first_takes_the_words_and_leads_back(client: TestClient, r
     answer = client.post(f"/reviews/{review}/erase", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "../../?erased=1")
     assert listed(client) == []
-    assert "have been erased" in client.get("/?erased=1").text
+    assert "have been deleted" in client.get("/?erased=1").text
     assert client.get(f"/reviews/{review}").status_code == 404
     assert client.post(f"/reviews/{review}/erase").status_code == 404
     with database_of(client).read() as connection:

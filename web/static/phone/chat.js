@@ -1,4 +1,4 @@
-// The phone's screen: bubbles, times, ticks, and the dots of somebody typing.
+// The phone's screen: bubbles, times, ticks and the typing dots.
 
 import { element } from "./element.js";
 
@@ -6,7 +6,7 @@ const KINDS = { photo: "📷 Photo", voice: "🎤 Voice note", location: "📍 L
 const TICKS = {
   going: ["◷", "on its way"],
   taken: ["✓✓", "answered"],
-  refused: ["✕", "refused"],
+  refused: ["✕", "rejected"],
   pending: ["✓", "no status yet"],
   sent: ["✓", "sent"],
   delivered: ["✓✓", "delivered"],
@@ -47,7 +47,7 @@ export class Chat {
     this.dots.append(element("i"), element("i"), element("i"));
   }
 
-  /** Leave the screen to another: what still comes is not to be seen there. */
+  /** Let go of the screen: what still arrives must not appear on it. */
   close() {
     this.type(false);
     this.screen = element("div");

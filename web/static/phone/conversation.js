@@ -1,13 +1,13 @@
-// One contact's conversation with the bot: every delivery, what it was answered, and its traces.
+// One contact's conversation with the bot: each delivery, its answer, and the rows it changed.
 
 import { Ledger, changesBetween } from "./ledger.js";
 import { newSid, pause, readRecords, report, send } from "./line.js";
 
 export const IN_ORDER = ["sent", "delivered", "read"];
 export const OUT_OF_ORDER = ["read", "sent", "delivered"];
-/** What the log calls what the phone can send; of a location it keeps nothing. */
+/** The log's media types; it keeps nothing of a location. */
 const KINDS = { image: "photo", audio: "voice" };
-// Who wants no motion is not made to wait for it.
+// Users who want no motion should not wait for it.
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const TYPING = isCalm ? 0 : 550;
 const BETWEEN_STATUSES = isCalm ? 50 : 650;
@@ -15,15 +15,15 @@ const BETWEEN_STATUSES = isCalm ? 50 : 650;
 export class Conversation {
   /** The last message of the customer. */
   last = null;
-  /** Where our last confirmation wants its statuses told, and its bubble. */
+  /** The last confirmation: its status callback and its bubble. */
   confirmation = null;
-  /** The order in which the statuses of the next confirmation come. */
+  /** The order of the next confirmation's statuses. */
   statuses = IN_ORDER;
   isOpen = true;
 
   #turn = Promise.resolve();
 
-  /** `show` has what draws a step and the ledger; it is not called once this is closed. */
+  /** `show` draws a step and the ledger. It is not called after `close`. */
   constructor(contact, chat, show) {
     this.contact = contact;
     this.chat = chat;
@@ -35,7 +35,7 @@ export class Conversation {
     this.chat.close();
   }
 
-  /** Read what was said before, and go on there. */
+  /** Show what was said before. */
   async #open() {
     const records = await readRecords(this.contact);
     this.ledger = new Ledger(records);
@@ -44,7 +44,7 @@ export class Conversation {
   }
 
   #recall(row, reviews) {
-    if (row.erased_at) return this.chat.note("Erased.");
+    if (row.erased_at) return this.chat.note("Deleted.");
     const at = new Date(row.received_at);
     const kind = KINDS[row.media[0]?.type.split("/")[0]];
     const text = row.body || (kind ? "" : "(no text)");
@@ -54,7 +54,7 @@ export class Conversation {
     if (row.outcome === "finished" && review) bubble.tick(review.status);
   }
 
-  /** Do one thing after another: rows are shown in the order in which they changed. */
+  /** Run one action after another: rows appear in the order in which they changed. */
   inTurn(play = () => {}) {
     const inOrder = this.#turn.then(async () => {
       if (!this.ledger) await this.#open();
@@ -72,14 +72,14 @@ export class Conversation {
     return { contact: this.contact, sid, kind, text };
   }
 
-  /** Send a message from the phone and hear the answer. */
+  /** Send a message from the phone and show the answer. */
   async say(message, title = "A message") {
     const bubble = this.begin(message);
     const step = await this.typing(this.deliver(message, title));
     this.hear(step, bubble);
   }
 
-  /** Show a message that is on its way; the rows that are there now were there before it. */
+  /** Show a message as sent. The rows of this moment are the rows before it. */
   begin(message, tag = "") {
     if (!message.forged) this.last = message;
     this.ledger.begin();
@@ -88,7 +88,7 @@ export class Conversation {
     return bubble;
   }
 
-  /** Let the dots be seen while the answer is on its way. */
+  /** Show the typing dots until the answer is there, and long enough to be seen. */
   async typing(answer) {
     this.chat.type(true);
     const [step] = await Promise.all([answer, pause(TYPING)]);
@@ -103,7 +103,7 @@ export class Conversation {
     return step;
   }
 
-  /** Show the customer an answer; `bubble` is what it answers. */
+  /** Show the answer to the message in `bubble`. */
   hear({ answer }, bubble, tag = "") {
     bubble.tick(answer.status === 200 ? "taken" : "refused");
     if (answer.trouble) this.chat.note(`No answer: ${answer.trouble}`);
@@ -116,7 +116,7 @@ export class Conversation {
     this.statuses = IN_ORDER;
   }
 
-  /** Report statuses of the last confirmation, with the pauses that they have. */
+  /** Report statuses of the last confirmation, with pauses between them. */
   async follow(statuses) {
     const { confirmation } = this;
     for (const status of statuses) {
@@ -130,19 +130,19 @@ export class Conversation {
     const isOurs = ({ conversation_id: id }) => callback.endsWith(`review=${id}`);
     const review = step.records.tables.reviews.find(isOurs);
     const isLate = review && review.status !== status;
-    const remark = isLate ? `It stays “${review.status}”, which ranks above.` : "";
+    const remark = isLate ? `It stays “${review.status}”, which ranks higher.` : "";
     this.take(step, `Status “${status}”`, remark);
     if (review) bubble.tick(review.status);
   }
 
-  /** Take what the tables hold now and show the step. */
+  /** Show a step and the rows after it. */
   take(step, title, remark = "") {
     const changes = changesBetween(this.ledger.now, step.records);
     if (this.isOpen) this.show.step({ ...step, changes, title, remark });
     this.#showRecords(step.records);
   }
 
-  /** Read the rows once more: which of two deliveries at once saw them last is anyone's guess. */
+  /** Read the rows again: of two parallel deliveries, either may have read them last. */
   async refresh() {
     this.#showRecords(await readRecords(this.contact));
   }

@@ -1,15 +1,15 @@
-// The faults of networks, customers and forgers: each is a play on a conversation.
+// The faults of networks, customers and attackers. Each one acts on a conversation.
 
 import { pause } from "./line.js";
 import { IN_ORDER, OUT_OF_ORDER } from "./conversation.js";
 
 const LOST_FOR = 1200;
 
-/** Twilio delivers the last message once more, under its SID. */
+/** Twilio delivers the last message again, with the same SID. */
 async function again(conversation) {
   const message = conversation.last;
   const bubble = conversation.begin(message, "the same message, delivered again");
-  const remark = "The same MessageSid: the words of the first time come back, and nothing moves.";
+  const remark = "The same MessageSid: the stored reply comes back, and no row changes.";
   const step = await conversation.typing(conversation.deliver(message, "Delivered again", remark));
   conversation.hear(step, bubble, "the same words again");
 }
@@ -24,21 +24,21 @@ async function twice(conversation, text) {
   const [first, second] = await conversation.typing(Promise.all(both));
   conversation.hear(first, bubble);
   const isSame = first.answer.body === second.answer.body;
-  const verdict = isSame ? "Both got the same answer, to the letter." : "They got two answers.";
+  const verdict = isSame ? "Both got exactly the same answer." : "They got different answers.";
   conversation.chat.note(verdict);
   await conversation.refresh();
 }
 
-/** The answer never arrives, so Twilio tries again. */
+/** The answer gets lost, so Twilio tries again. */
 async function lose(conversation, text) {
   const message = conversation.compose(text);
   const bubble = conversation.begin(message, "its first answer gets lost");
-  const remark = "It was recorded, and the answer got lost on its way: the customer sees nothing.";
+  const remark = "The message was recorded, but its answer got lost: the customer sees nothing.";
   await conversation.deliver(message, "The reply is lost", remark);
   conversation.chat.note("The reply got lost. Twilio tries again …");
   conversation.chat.type(true);
   await pause(LOST_FOR);
-  const again = "The same words, and no second step.";
+  const again = "The same reply, and no row changes.";
   const retry = conversation.deliver(message, "Twilio’s retry", again);
   conversation.hear(await conversation.typing(retry), bubble);
 }
@@ -46,7 +46,7 @@ async function lose(conversation, text) {
 const media = (kind) => (conversation, text) =>
   conversation.say(conversation.compose(kind === "photo" ? text : "", kind), `A ${kind}`);
 
-/** Statuses come in the wrong order: of the last confirmation, or else of the next. */
+/** Statuses arrive in the wrong order: the last confirmation's or, without one, the next one's. */
 async function disorder(conversation) {
   if (conversation.confirmation) {
     conversation.ledger.begin();
@@ -57,19 +57,19 @@ async function disorder(conversation) {
   }
 }
 
-/** Somebody else posts in this customer's name, with a token that is not ours. */
+/** An attacker posts in this customer's name, signed with another token. */
 async function forge(conversation, text, isChecked) {
   const message = { ...conversation.compose(text), forged: true };
   const bubble = conversation.begin(message, "forged in this customer’s name");
   bubble.element.classList.add("forged");
   const remark = isChecked
-    ? "Signed with a wrong token: refused, and no row has moved."
-    : "Signed with a wrong token and believed: without TWILIO_AUTH_TOKEN this local installation " +
-      "checks nothing. Set one in .env and it is refused, as production always does.";
+    ? "Signed with a wrong token: rejected, and no row has changed."
+    : "Signed with a wrong token and accepted: without TWILIO_AUTH_TOKEN this local installation " +
+      "checks nothing. Set a token in .env and it is rejected, as always in production.";
   const step = await conversation.deliver(message, "A forgery", remark);
   const { status } = step.answer;
-  const believed = "Believed: no TWILIO_AUTH_TOKEN is set here.";
-  conversation.chat.note(status === 200 ? believed : `Refused with ${status}.`);
+  const believed = "Accepted: no TWILIO_AUTH_TOKEN is set here.";
+  conversation.chat.note(status === 200 ? believed : `Rejected with ${status}.`);
   conversation.hear({ answer: { ...step.answer, trouble: "" } }, bubble);
 }
 
@@ -84,5 +84,5 @@ export const FAULTS = {
   forge,
 };
 
-/** Faults that send a text: what is in the message box, or the next answer. */
+/** Faults that send a text: the message box or the suggested answer. */
 export const NEED_TEXT = new Set(["twice", "lose", "forge"]);

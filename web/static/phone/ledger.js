@@ -1,10 +1,10 @@
-// What the tables hold of a contact, held against what the phone has been told.
+// Compares the rows of a contact with the answers that the phone got.
 
 export const KEYS = { messages: "message_sid", reviews: "id" };
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** List the rows that came, went or changed, as sentences. */
+/** Describe the rows that were added, removed or changed. */
 export function changesBetween(before, after) {
   const changes = [];
   for (const [table, key] of Object.entries(KEYS)) {
@@ -46,8 +46,8 @@ export class Ledger {
   constructor(records) {
     this.before = this.now = records;
     this.deliveries = 0;
-    this.isForgotten = false;
-    /** SID to the words that answered it; null where these were erased. */
+    this.isErased = false;
+    /** The reply to each SID; null if it was erased. */
     this.told = new Map(
       records.tables.messages.map((row) => [row.message_sid, row.erased_at ? null : row.reply]),
     );
@@ -55,33 +55,33 @@ export class Ledger {
     this.problems = new Set();
   }
 
-  /** Begin a play: what is there now is what was there before it. */
+  /** Begin an action: the rows of this moment are the rows before it. */
   begin() {
     this.before = this.now;
   }
 
-  /** Take what the tables hold now. Who is forgotten has none of the messages of before. */
+  /** Take the rows of now. An erased contact has none of its earlier messages. */
   see(records) {
     const sids = new Set(records.tables.messages.map((row) => row.message_sid));
     const known = this.now.tables.messages.map((row) => row.message_sid);
     if (known.length && !known.some((sid) => sids.has(sid))) {
-      this.isForgotten = true;
+      this.isErased = true;
       for (const sid of known) this.told.delete(sid);
     }
     this.now = records;
   }
 
-  /** Note what a delivery was answered. */
+  /** Note the answer to a delivery. */
   note(sid, { status, words, is_apology: isApology }) {
     this.deliveries += 1;
     if (status >= 400 && status < 500) this.refused.add(sid);
     if (words === null || isApology) return;
     const known = this.told.get(sid);
-    if (known && known !== words) this.problems.add(`${short(sid)} was answered in two ways`);
+    if (known && known !== words) this.problems.add(`${short(sid)} got two different answers`);
     this.told.set(sid, words);
   }
 
-  /** Say what is wrong, if anything. */
+  /** List what is wrong. */
   check() {
     const problems = [...this.problems];
     const { messages, reviews } = this.now.tables;
@@ -90,12 +90,12 @@ export class Ledger {
       const row = rows.get(sid);
       if (!row) problems.push(`${short(sid)} was answered and is not in the log`);
       else if (!row.erased_at && row.reply !== words) {
-        problems.push(`${short(sid)} has other words in the log`);
+        problems.push(`${short(sid)} has another reply in the log`);
       }
     }
     for (const row of messages) {
       if (this.refused.has(row.message_sid)) {
-        problems.push(`${short(row.message_sid)} was refused and is in the log`);
+        problems.push(`${short(row.message_sid)} was rejected and is in the log`);
       }
       if (row.outcome !== "finished" || row.erased_at) continue;
       const made = reviews.filter((review) => review.conversation_id === row.conversation_id);

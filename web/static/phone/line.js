@@ -1,4 +1,4 @@
-// The line to the server, whose simulator plays Twilio for this page.
+// Requests to the server, whose simulator plays Twilio for this page.
 
 async function ask(what, body) {
   const response = await fetch(`phone/${what}`, {
@@ -12,13 +12,13 @@ async function ask(what, body) {
   return response.json();
 }
 
-/** Have a message delivered; under a SID that was there before it is a repeat. */
+/** Deliver a message. With a known SID it is a repeat. */
 export const send = (message) => ask("messages", message);
 
-/** Have the delivery status of one of our messages reported to the address its TwiML named. */
+/** Report a delivery status to the address in the confirmation's TwiML. */
 export const report = (status) => ask("statuses", status);
 
-/** Read what the tables hold of a contact. */
+/** Read the rows of a contact. */
 export const readRecords = (contact) => ask("records", { contact });
 
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));

@@ -1,4 +1,4 @@
-// The rows of a contact to look at: how many there were and are, what that means, and each of them.
+// The rows of a contact: counts before and now, what they mean, and the rows themselves.
 
 import { element } from "./element.js";
 import { KEYS, count } from "./ledger.js";
@@ -9,12 +9,12 @@ export function showLedger(ledger, { verdict, counts, rows }) {
   const problems = ledger.check();
   const finished = messages.filter((row) => row.outcome === "finished").length;
   verdict.className = `verdict ${problems.length ? "bad" : "good"}`;
-  const forgotten = ledger.isForgotten
-    ? "What was said before is gone: this contact was forgotten, or the log was lost. "
+  const erased = ledger.isErased
+    ? "Earlier messages are gone: this contact was erased, or the log was lost. "
     : "";
   verdict.textContent = problems.length
     ? `Something is wrong: ${problems.join("; ")}.`
-    : `${forgotten}Nothing lost, nothing doubled: ${count(messages.length, "message")} in the log, each ` +
+    : `${erased}Nothing lost, nothing duplicated: ${count(messages.length, "message")} in the log, each ` +
       `once; ${count(finished, "finished conversation")}, ${count(reviews.length, "review")}. ` +
       `${count(ledger.deliveries, "delivery", "deliveries")} since this page was opened.`;
   counts.replaceChildren(...Object.keys(KEYS).map((table) => countRow(ledger, table)));

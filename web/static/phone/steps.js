@@ -1,8 +1,8 @@
-// Step by step what really happened: what was posted, what came back, which rows changed.
+// The steps: what was posted, what came back, which rows changed.
 
 import { element } from "./element.js";
 
-/** Show one request, the newest on top and open. */
+/** Show a request on top, unfolded. */
 export function showStep(list, { request, answer, changes, title, remark }) {
   for (const details of list.querySelectorAll("details[open]")) details.open = false;
   const summary = element("summary", {}, element("strong", {}, title));
@@ -18,7 +18,7 @@ export function showStep(list, { request, answer, changes, title, remark }) {
     element("p", { class: "path" }, `POST ${request.path} · ${signature(request)}`),
     fields(request.fields),
     element("h3", {}, "Came back"),
-    element("pre", { tabindex: "0" }, `${status}\n${answer.body || "(empty, as it should be)"}`),
+    element("pre", { tabindex: "0" }, `${status}\n${answer.body || "(empty, as expected)"}`),
     element("h3", {}, "Rows that changed"),
     changes.length ? changed(changes) : element("p", { class: "quiet" }, "None."),
   );
@@ -33,7 +33,7 @@ function said({ fields: { Body: text } }) {
 
 function signature({ is_signed: isSigned, is_forged: isForged }) {
   if (isForged) return "signed with a wrong token";
-  return isSigned ? "signed" : "not signed: there is no token";
+  return isSigned ? "signed" : "not signed: no token is set";
 }
 
 const MAIN = ["MessageSid", "MessageStatus", "From", "Body"];
