@@ -52,12 +52,8 @@ def _form(required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
 
 
 _REJECTIONS: dict[int | str, dict[str, Any]] = {
-    400: {
-        "description": "A field is missing, repeated or malformed, or another contact used the SID."
-    },
-    403: {
-        "description": "Wrong signature, another Twilio account, or a page of another origin (`Origin`)."
-    },
+    400: {"description": "A field is missing, repeated or malformed, or the SID is another's."},
+    403: {"description": "Wrong signature, another Twilio account, or a page of another origin."},
     408: {"description": "The body took longer than 5 s."},
     413: {"description": "The body has more than 128 KiB."},
     415: {"description": "The body is not `application/x-www-form-urlencoded`."},
