@@ -22,6 +22,8 @@ from whatsapp.statuses import StatusUpdate
 
 TTL = timedelta(hours=1)
 FORGETTING_KEY = "a key"
+PROBE_SECONDS = 120.0
+"""Not 3: most of a schedule would be probes, and most trouble would strike them."""
 
 
 class NoAnswer(Exception):
@@ -86,6 +88,7 @@ class Worker:
         self.writer = MessageWriter(
             self.database, self._open_cache(self.process), TTL, self._clock, [FORGETTING_KEY]
         )
+        self.writer.PROBE_SECONDS = PROBE_SECONDS
         self._do(self.writer.start, self._note_death)
 
     def _clock(self) -> datetime:
