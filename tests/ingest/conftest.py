@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,10 +38,8 @@ def outage() -> OperationalError:
 class Interrupted(MessageWriter):
     """A writer on a real database, with a say before the claim and around COMMIT itself.
 
-    It does not probe while it is idle: each test says itself what commits.
+    It does not probe while it is idle, unless told to: each test says itself what commits.
     """
-
-    PROBE_SECONDS = 3600.0
 
     def __init__(
         self,
@@ -49,10 +48,12 @@ class Interrupted(MessageWriter):
         patch: pytest.MonkeyPatch,
         clock: Callable[[], datetime] = utc_now,
         timing: Timing | None = None,
+        probe_seconds: float = 3600.0,
     ) -> None:
         self.before_claim: Callable[[], None] = lambda: None
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
+        timing = replace(timing or Timing(), probe_seconds=probe_seconds)
         super().__init__(database, cache, TTL, clock, timing=timing)
         dialect = database.engine.dialect
         really_commit = dialect.do_commit

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from db.engine import Database
+from ingest.timing import Timing
 from models import LoggedMessage
 from storage.end_cache import NoCache
 from tests.ingest.conftest import Interrupted, count, fail, message, tell
@@ -15,8 +16,8 @@ from tests.support.servers import wait_until
 @pytest.fixture
 def idle(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupted]:
     """A writer that probes as soon as it is idle."""
-    monkeypatch.setattr(Interrupted, "PROBE_SECONDS", 0.02)
-    writer = Interrupted(database, NoCache(), monkeypatch)
+    timing = Timing(slow_probe_seconds=1.0)
+    writer = Interrupted(database, NoCache(), monkeypatch, timing=timing, probe_seconds=0.02)
     writer.start()
     yield writer
     writer.before_commit = lambda: None
@@ -34,10 +35,7 @@ def test_an_idle_writer_notices_an_outage_and_its_end(
     assert count(database, LoggedMessage) == 0
 
 
-def test_a_probe_that_gets_no_answer_is_an_outage(
-    idle: Interrupted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Interrupted, "SLOW_PROBE_SECONDS", 0.2)
+def test_a_probe_that_gets_no_answer_is_an_outage(idle: Interrupted) -> None:
     go_on = threading.Event()
 
     def freeze() -> None:
@@ -61,6 +59,5 @@ def test_messages_that_cannot_be_recorded_are_no_proof(
         return False
 
     monkeypatch.setattr(idle._group_commit, "take", fail_oddly)
-    monkeypatch.setattr(Interrupted, "SLOW_PROBE_SECONDS", 0.2)
     wait_until(lambda: not idle.is_able())
     monkeypatch.undo()

@@ -11,6 +11,7 @@ from conversation.model import Message
 from db.engine import Database
 from db.errors import TRANSIENT_ERRORS
 from ingest.pending import InDoubt, Reply
+from ingest.timing import Timing
 from ingest.writer import MessageWriter
 from privacy import erasure
 from storage.end_cache import EndCache, MemoryCache, NoCache, RedisCache
@@ -86,9 +87,13 @@ class Worker:
                 f"{self.process.name}'s clock is ahead by {self.ahead}", "wrong clocks"
             )
         self.writer = MessageWriter(
-            self.database, self._open_cache(self.process), TTL, self._clock, [FORGETTING_KEY]
+            self.database,
+            self._open_cache(self.process),
+            TTL,
+            self._clock,
+            [FORGETTING_KEY],
+            Timing(probe_seconds=PROBE_SECONDS),
         )
-        self.writer.PROBE_SECONDS = PROBE_SECONDS
         self._do(self.writer.start, self._note_death)
 
     def _clock(self) -> datetime:
