@@ -97,7 +97,7 @@ def test_a_refused_signature_is_logged_in_one_line(
     production: TestClient, log: pytest.LogCaptureFixture
 ) -> None:
     post_unsigned(production, "/webhook", "From=1")
-    assert warnings(log) == ["rejected, signature url=https://reviews.example.com/webhook"]
+    assert warnings(log) == [f"rejected, signature url={PUBLIC_URL}/webhook"]
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/redoc", "/healthz", "/readyz", "/x"])

@@ -67,17 +67,17 @@ class FilterQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    q: Annotated[Text, AfterValidator(_words)] = Field(
-        "",
-        description="Part of the product, name or review, in any case and any script."
-        " `%` and `_` have no special meaning.",
-    )
     product: Annotated[Text, AfterValidator(_product)] = Field(
         "", description="This product, exactly."
     )
     status: Text = Field("", description="This delivery status.")
     contact: Annotated[Text, AfterValidator(_contact)] = Field(
         "", description="This customer, e.g. `+15551234567` (write `+` as `%2B`)."
+    )
+    q: Annotated[Text, AfterValidator(_words)] = Field(
+        "",
+        description="Part of the product, name or review, in any case and any script."
+        " `%` and `_` have no special meaning.",
     )
     since: Time = Field(
         None,

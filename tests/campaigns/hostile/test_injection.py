@@ -200,8 +200,8 @@ def test_a_fault_of_ours_is_answered_without_a_word_of_it(
         raise RuntimeError("secret words")
 
     monkeypatch.setattr(counts, "count", fail)
-    monkeypatch.setattr(MessageWriter, "reply_to", fail)
+    monkeypatch.setattr(MessageWriter, "submit", fail)
     form = b"From=%2B1555&Body=Hi"
     for answer in (fragile.get("/api/stats"), post_unsigned(fragile, "/webhook", form)):
         assert answer.status_code == 500
-        assert answer.text == "Internal Server Error"
+        assert answer.json() == {"detail": "Internal error."}

@@ -27,7 +27,7 @@ def test_it_fits_a_screen_of_360_pixels(server: str, open_page: OpenPage, scheme
     page = ready(open_page(f"{server}/phone", 360, 740, color_scheme=scheme))
     for text in (*REVIEW[:3], "x" * 300):
         write(page, text)
-    page.click("summary:has-text('Look at the rows')")
+    page.click("summary:has-text('Show the rows')")
     for step in page.locator("#steps summary").all():
         step.click()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
