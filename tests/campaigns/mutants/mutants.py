@@ -25,16 +25,20 @@ MUTANTS = [
         sign="UNIQUE constraint failed: messages.message_sid",
     ),
     mutant(
-        "messages are logged after COMMIT, in a transaction of their own",
-        Change(RECORD, "                batch.write(connection, _rows_of(taken))\n", ""),
+        "reviews are written after COMMIT, in a transaction of their own",
+        Change(
+            RECORD,
+            "batch.write(connection, _rows_of(taken))\n",
+            'batch.write(connection, {"messages": _rows_of(taken)["messages"]})\n',
+        ),
         Change(
             RECORD,
             "        self._queue.answer(replies)\n",
             "        with self._database.write() as connection:\n"
-            "            batch.write(connection, _rows_of(taken))\n"
+            '            batch.write(connection, {"reviews": _rows_of(taken)["reviews"]})\n'
             "        self._queue.answer(replies)\n",
         ),
-        sign="conversation SM",
+        sign="its review is missing",
     ),
     mutant(
         "contacts that are held elsewhere stay at the head of the queue",
