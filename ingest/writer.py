@@ -147,8 +147,10 @@ class MessageWriter:
         try:
             is_going = self._until_done(self._open_database)
             self._tried.set()
-            while is_going and not self._queue.is_over():
+            while is_going:
                 batch = self._queue.next_batch(self.timing.probe_seconds)
+                if self._queue.is_over():
+                    return
                 is_going = self._until_done(partial(self._take, batch))
         except Exception as error:
             self._die(error)

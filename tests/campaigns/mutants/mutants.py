@@ -168,8 +168,8 @@ MUTANTS = [
         "contacts are locked by another name each time",
         Change(
             "storage.contact_state:_TRY_LOCK",
-            "hashtextextended(contact, 0)",
-            "hashtextextended(contact || random()::text, 0)",
+            "hashtextextended(contact, :seed)",
+            "hashtextextended(contact || random()::text, :seed)",
         ),
         noticed_by="tests/storage/test_contact_state.py",
         sign="test_a_contact_that_another_worker_has_locked_is_left_out",
@@ -268,7 +268,7 @@ MUTANTS = [
     mutant(
         "the turns of a pseudonym begin anew with each erasure",
         Change(
-            "privacy.message_erasure:forget",
+            "privacy.message_erasure:erase_all_of",
             "turn=LoggedMessage.turn + turns,",
             "turn=LoggedMessage.turn,",
         ),
