@@ -1,4 +1,4 @@
-"""What the bot says next: no clock, no storage, no HTTP. Every sentence it can say is here.
+"""What the bot does next: no clock, no storage, no HTTP. Its sentences are in conversation.wording.
 
     state      | just sent  | we reply                                                      | then
     -----------|------------|---------------------------------------------------------------|-----------

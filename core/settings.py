@@ -109,7 +109,7 @@ class Settings(BaseModel):
 
     @property
     def pseudonym_keys(self) -> tuple[str, ...]:
-        """The first makes the pseudonym of a forgotten contact, all are recognised.
+        """The first makes the pseudonym of an erased contact, all are recognised.
 
         Before SECRET_KEY there was API_KEY, or no key at all.
         """

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 NAMESPACE = 1919247729
-"""The first number of each pair, "revq" in ASCII: other programs may use the same database."""
+"""The first number of each pair, as in version 1: other programs may use the same database."""
 
 CONTACT_SEED = 0
 """The seed of `hashtextextended(contact, seed)`. Workers that run side by side must agree on it."""

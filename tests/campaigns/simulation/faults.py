@@ -12,7 +12,7 @@ from tests.campaigns.simulation.choices import Choices
 from tests.campaigns.simulation.virtual import Process, sleep
 
 BUSY_SECONDS = 2.0
-"""How long SQLite itself would wait for another process's transaction (database.open_database)."""
+"""How long SQLite itself would wait for another process's transaction (db.engine.open_database)."""
 
 
 LOST, REDIS, STUCK = "COMMITs of unknown outcome", "troubles with Redis", "stuck writers"
