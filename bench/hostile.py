@@ -101,7 +101,7 @@ def besiege(running: Running, crowd: Crowd) -> list[list[str]]:
         rows.append(row(running, (number + 1) * CROWD_PER_SECOND * seconds, loads[0]))
     if refused:
         raise Void(f"{refused} answers were no reply")
-    running.insist_on(Tally(Traffic([], 1), crowd.messages, 0, crowd.reviews, crowd.reviews))
+    running.require_recorded(Tally(Traffic([], 1), crowd.messages, 0, crowd.reviews, crowd.reviews))
     return rows
 
 

@@ -166,7 +166,7 @@ def measure(server: Server, size: int) -> dict[str, float]:
     found["q found often, 50"] = server.median_milliseconds("/api/reviews?limit=50&q=great", few)
     found["q found nowhere"] = server.median_milliseconds("/api/reviews?limit=50&q=xyzzyx", few)
     found["dashboard"] = server.median_milliseconds("/", few)
-    found["news for an open page"] = news_milliseconds(server.running.url)
+    found["news for an open page"] = feed_milliseconds(server.running.url)
     found["stats"] = server.median_milliseconds("/api/stats", few)
     for name, path in (("list", "/api/reviews"), ("CSV", "/api/reviews.csv")):
         seconds, growth = server.stream(path)
@@ -176,7 +176,7 @@ def measure(server: Server, size: int) -> dict[str, float]:
     return found
 
 
-def news_milliseconds(url: str) -> float:
+def feed_milliseconds(url: str) -> float:
     """Read what an open page asks for once a second, without the stream that it asks by."""
     database = open_database(url)
     ids = [review.id for review in query.page(database, None, CARDS)]

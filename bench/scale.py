@@ -56,7 +56,7 @@ def pace(running: Running, traffic: Traffic) -> float:
     sender = Sender(running, traffic)
     sender.keep_busy(CONNECTIONS, 1)
     rate = sender.keep_busy(CONNECTIONS, SECONDS)
-    running.insist_on(sender.tally)
+    running.require_recorded(sender.tally)
     return rate
 
 
@@ -81,7 +81,7 @@ def by_rate(laboratory: Laboratory, rates: Sequence[int]) -> list[list[str]]:
             with laboratory.serve(subject) as running:
                 sender = Sender(running, traffic)
                 p50, p99 = sender.send_steadily(per_second, STEADY_SECONDS)
-                running.insist_on(sender.tally)
+                running.require_recorded(sender.tally)
             rows.append([subject.name, f"{per_second:,}", f"{p50:.1f}", f"{p99:.1f}"])
     return rows
 
@@ -115,7 +115,7 @@ def by_messages(laboratory: Laboratory, count: int) -> list[list[str]]:
                 rows.append([subject.name, f"{whole.answered:,}", per_second, megabytes])
             tally = Tally(traffic)
             tally.add(whole)
-            running.insist_on(tally)
+            running.require_recorded(tally)
     return rows
 
 

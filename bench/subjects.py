@@ -61,7 +61,7 @@ class Running:
         [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
         return int(line.split()[1]) / 1024
 
-    def insist_on(self, tally: Tally) -> None:
+    def require_recorded(self, tally: Tally) -> None:
         """Compare the database with what was sent. Raises Void."""
         if self.subject.database is None:
             return

@@ -68,7 +68,7 @@ def migrate(engine: Engine) -> None:
     except CommandError as error:
         raise StartupError(str(error)) from error
     except DataError as error:
-        _refuse_unreadable_text(engine)
+        _require_readable_text(engine)
         raise StartupError(f"The tables can't be migrated: {describe(error)}") from error
     if has_old_messages and engine.dialect.name == "sqlite":
         _empty_write_ahead_log(engine)  # it has grown as large as the tables
@@ -93,7 +93,7 @@ def _upgrade(engine: Engine, config: "Config") -> bool:
     return has_old_messages
 
 
-def _refuse_unreadable_text(engine: Engine) -> None:
+def _require_readable_text(engine: Engine) -> None:
     """Raise StartupError, with the places, if a SQLite file has text that is not UTF-8."""
     if engine.dialect.name != "sqlite":
         return

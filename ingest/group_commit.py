@@ -82,7 +82,7 @@ class GroupCommit:
         except Exception as error:
             sid = pending.message.sid
             logger.error("not recorded sid=%s: %s", sid, describe(error), exc_info=error)
-            self._queue.refuse([pending], Reply(APOLOGY))
+            self._queue.reject([pending], Reply(APOLOGY))
             if pending.is_over:
                 return set()
             # In doubt, and the log can't be read for it: others go first.

@@ -201,7 +201,7 @@ class MessageQueue:
                     self._answered[pending.message.sid] = (pending.message.contact, answer, now)
                     self._answered.move_to_end(pending.message.sid)
 
-    def refuse(self, messages: Iterable[PendingMessage], answer: Reply | Exception) -> None:
+    def reject(self, messages: Iterable[PendingMessage], answer: Reply | Exception) -> None:
         """Answer messages that will not be recorded.
 
         A message in doubt is answered only if no delivery waits for it.

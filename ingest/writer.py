@@ -214,7 +214,7 @@ class MessageWriter:
             logger.critical("the writer ends: %s", error)
         self._failure = error
         self._queue.close()
-        self._queue.refuse(self._queue.all_pending(), error)
+        self._queue.reject(self._queue.all_pending(), error)
         self._tried.set()
         if started:
             self._on_death()

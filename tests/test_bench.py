@@ -47,11 +47,11 @@ def test_every_request_is_a_message_that_the_service_takes(
     ).json()
     assert len(listed) == 16
     running = Running(SQLITE, server, sqlite_url)
-    running.insist_on(Tally(traffic, 64, 0, 16, 16))
-    running.insist_on(Tally(traffic, 60, 4, 15, 17))
+    running.require_recorded(Tally(traffic, 64, 0, 16, 16))
+    running.require_recorded(Tally(traffic, 60, 4, 15, 17))
     for wrong in ((64, 0, 15, 15), (64, 0, 17, 17), (63, 0, 16, 16), (65, 0, 16, 16)):
         with pytest.raises(Void, match="not"):
-            running.insist_on(Tally(traffic, *wrong))
+            running.require_recorded(Tally(traffic, *wrong))
 
 
 def test_an_answer_that_is_no_message_is_counted_as_refused(
@@ -74,7 +74,7 @@ def test_a_log_that_does_not_make_its_reviews_voids_the_run(
         connection.execute("UPDATE reviews SET user_name = 'x' WHERE id = ?", [review["id"]])
     connection.close()
     with pytest.raises(Void, match=review["conversation_id"]):
-        Running(SQLITE, server, sqlite_url).insist_on(Tally(traffic, 32, 0, 8, 8))
+        Running(SQLITE, server, sqlite_url).require_recorded(Tally(traffic, 32, 0, 8, 8))
 
 
 def test_a_crowd_and_one_who_floods_are_all_answered_and_recorded(
@@ -122,6 +122,6 @@ def test_the_usual_design_does_its_work_without_asking_who_calls(
         wait_until(lambda: accepts(tutorial.port))
         tally = Tally(traffic)
         tally.add(client.send_all(tutorial.port, forged, 1))
-        Running(TUTORIAL, tutorial, url).insist_on(tally)
+        Running(TUTORIAL, tutorial, url).require_recorded(tally)
     finally:
         tutorial.stop()

@@ -110,7 +110,7 @@ def customers_at_work(client: TestClient) -> Iterator[dict[str, str]]:
     assert set(answers.values()) == REPLIES
 
 
-def insist_on(url: str, answered: set[str]) -> None:
+def require_recorded(url: str, answered: set[str]) -> None:
     """Have the log agree with the tables, and hold all that was answered."""
     with closing(open_database(url)) as database:
         assert check(database).problems == []
@@ -134,7 +134,7 @@ def test_a_copy_taken_under_load_holds_all_that_was_answered_before(
             answered_meanwhile += len(answers) - len(before)
     assert answered_meanwhile >= 5
     for of_one_moment in [*copies, (url, set(answers))]:
-        insist_on(*of_one_moment)
+        require_recorded(*of_one_moment)
 
 
 @POSIX_ONLY

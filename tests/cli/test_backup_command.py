@@ -28,7 +28,7 @@ from main import create_app
 from reviews import query
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
-from tests.cli.test_backup import REPLIES, customers_at_work, file, fill, insist_on
+from tests.cli.test_backup import REPLIES, customers_at_work, file, fill, require_recorded
 from tests.cli.test_restore import run_sql
 from tests.conftest import MakeClient
 from tests.db.test_adoption import OLD_ROWS, SEED
@@ -135,7 +135,7 @@ def test_a_restored_service_goes_on_from_there(run: Run, sqlite_url: str, tmp_pa
         ]
         with closing(sqlite3.connect(file)) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    insist_on(sqlite_url, set())
+    require_recorded(sqlite_url, set())
 
 
 def test_a_copy_of_an_older_program_is_brought_up_to_date(
@@ -202,7 +202,7 @@ def test_the_way_named_for_postgresql_works_under_load(
         subprocess.run([postgres.programs / dump[0], *dump[1:]], check=True)
         wait_until(lambda: len(answers) > len(before) + 20)
     subprocess.run([postgres.programs / put_back[0], *put_back[1:]], check=True)
-    insist_on(postgres_url, before)
+    require_recorded(postgres_url, before)
     with closing(open_database(postgres_url)) as database:
         assert check(database).messages < len(answers)  # so it was put back indeed
     assert Customer(Simulator(client), "+15551112222").says("Hi") in REPLIES

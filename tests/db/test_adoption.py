@@ -77,7 +77,7 @@ def test_new_reviews_follow_those_that_were_adopted(adopted: Database) -> None:
     assert [insert(adopted), insert(adopted)] == [10, 11]
 
 
-def test_the_checker_is_content_with_adopted_reviews(adopted: Database) -> None:
+def test_check_data_finds_no_problem_in_adopted_reviews(adopted: Database) -> None:
     assert check(adopted).problems == []
 
 

@@ -129,7 +129,7 @@ def test_where_one_gets_no_answer_the_others_do_not_begin(
 # The client history of a demo
 
 
-def test_what_every_customer_was_told_is_written_for_the_checker(
+def test_what_every_customer_was_told_is_written_for_check_data(
     server: str, tmp_path: Path
 ) -> None:
     reviews, file = listed(tmp_path / "reviews", GOOD), tmp_path / "client-history"

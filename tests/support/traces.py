@@ -78,5 +78,5 @@ def _bytes_on_disk(file: Path) -> bytes:
 
 
 def require_order(client: TestClient) -> None:
-    """Have the checker look."""
+    """Check that the data has no problems."""
     assert check(database_of(client)).problems == []

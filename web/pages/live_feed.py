@@ -69,35 +69,35 @@ async def follow(services: ServicesDep, asking: Annotated[FeedQuery, Query()]) -
 
 
 async def _tell(
-    news: Changes,
+    changes: Changes,
     read_at: datetime,
     read: Callable[[datetime], Awaitable[Changes]],
     shown: set[int],
     shutdown: Shutdown,
 ) -> AsyncIterator[str]:
     """Send what changed, then read again. `read_at` is when the last read began."""
-    told: dict[int, datetime] = {}
+    sent: dict[int, datetime] = {}
     gone: set[int] = set()
     end = time.monotonic() + STREAM_SECONDS
     while True:
-        if len(news.arrived) == MAX_CHANGES and (shown | told.keys()).isdisjoint(
-            row.id for row in news.arrived
+        if len(changes.arrived) == MAX_CHANGES and (shown | sent.keys()).isdisjoint(
+            row.id for row in changes.arrived
         ):
             yield _event("many", read_at)  # the page may have missed some before these
-        for row in sorted((*news.arrived, *news.changed), key=attrgetter("created_at", "id")):
-            if told.get(row.id) != row.updated_at:
-                told[row.id] = row.updated_at
+        for row in sorted((*changes.arrived, *changes.changed), key=attrgetter("created_at", "id")):
+            if sent.get(row.id) != row.updated_at:
+                sent[row.id] = row.updated_at
                 card = write("event.html", review=row)
                 yield _event("review", read_at, id=row.id, product=row.product_name, card=card)
-        for number in news.gone - gone:
+        for number in changes.gone - gone:
             yield _event("gone", read_at, id=number)
-        gone |= news.gone
+        gone |= changes.gone
         if time.monotonic() >= end or shutdown.has_begun:
             break
         await anyio.sleep(EVERY_SECONDS)
         now = utc_now()
         try:
-            news = await read(read_at)
+            changes = await read(read_at)
         except HTTPException:
             yield _event("away", read_at)
             return

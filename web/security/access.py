@@ -18,7 +18,7 @@ class Access:
     cookie_keys: tuple[str, ...]
     is_local: bool
     own_origin: str | None
-    guesses: KeyRateLimiter = field(default_factory=KeyRateLimiter)
+    key_limiter: KeyRateLimiter = field(default_factory=KeyRateLimiter)
 
 
 def access_of(request: Request) -> Access:

@@ -63,13 +63,13 @@ async def require_owner_when_local(request: Request, keys: GivenKeys) -> None:
 def verify_key(access: Access, request: Request, keys: Collection[str]) -> bool:
     """Say whether one of `keys` is right. Raises 429 after too many wrong ones of an address."""
     address = address_of(request)
-    if wait := access.guesses.seconds_to_wait(address):
+    if wait := access.key_limiter.seconds_to_wait(address):
         raise HTTPException(429, "Too many wrong keys.", headers={"Retry-After": f"{wait}"})
     if access.api_key and any(_equal(key, access.api_key) for key in keys):
-        access.guesses.note_right(address)
+        access.key_limiter.note_right(address)
         return True
     for _ in keys:
-        access.guesses.note_wrong(address)
+        access.key_limiter.note_wrong(address)
     return False
 
 

@@ -40,7 +40,7 @@ class Clock:
 def production(production: TestClient) -> TestClient:
     """A production app whose clock for guesses stands still: a slow machine gives none back."""
     app: Any = production.app
-    app.state.access = replace(app.state.access, guesses=KeyRateLimiter(Clock()))
+    app.state.access = replace(app.state.access, key_limiter=KeyRateLimiter(Clock()))
     return production
 
 

@@ -178,7 +178,7 @@ def test_the_address_of_a_photo_is_kept_and_never_fetched(app: TestClient) -> No
         assert url in str(connection.scalars(sa.text("SELECT media FROM messages")).all())
 
 
-def test_no_room_that_serves_can_ask_another_server_over_http() -> None:
+def test_no_module_that_serves_can_ask_another_server_over_http() -> None:
     # The phone is local alone, and its line leads to this app itself: pages/test_phone_safety.py.
     clients = {"httpx", "httpx2", "requests", "urllib3", "aiohttp", "http"}
     for file in FILES:

@@ -79,7 +79,7 @@ MUTANTS = [
         Change(
             "ingest.group_commit:GroupCommit.take",
             "            locked_elsewhere: set[str] = set()\n",
-            "            self._queue.refuse(messages, Reply(APOLOGY))\n"
+            "            self._queue.reject(messages, Reply(APOLOGY))\n"
             "            locked_elsewhere: set[str] = set()\n",
         ),
         noticed_by="tests/ingest/test_trouble.py",

@@ -22,7 +22,7 @@ from web import webhooks
 from whatsapp.statuses import StatusUpdate
 
 TTL = timedelta(hours=1)
-FORGETTING_KEY = "a key"
+PSEUDONYM_KEY = "a key"
 PROBE_SECONDS = 120.0
 """Not 3: most of a schedule would be probes, and most trouble would strike them."""
 
@@ -91,7 +91,7 @@ class Worker:
             self._open_cache(self.process),
             TTL,
             self._clock,
-            [FORGETTING_KEY],
+            [PSEUDONYM_KEY],
             Timing(probe_seconds=PROBE_SECONDS),
         )
         self._do(self.writer.start, self._note_death)
@@ -130,7 +130,7 @@ class Worker:
         """Erase a contact whole. Raises NoAnswer."""
         if self.process.is_dead:
             raise NoAnswer
-        action = (erasure.erase_contact, self.database, contact, FORGETTING_KEY)
+        action = (erasure.erase_contact, self.database, contact, PSEUDONYM_KEY)
         await self._outcome(self._do(*action), *TRANSIENT_ERRORS)
 
     async def _outcome(self, task: asyncio.Task[Any], *no_answer: type[Exception]) -> Any:

@@ -212,8 +212,8 @@ HOST = PUBLIC_URL.removeprefix("https://")
 
 def changing_routes() -> list[tuple[str, str]]:
     """List everything in production that may change something, as (method, path)."""
-    rooms = [vars(room) for room in vars(main).values() if isinstance(room, ModuleType)]
-    routers = [part for room in rooms for part in room.values() if isinstance(part, APIRouter)]
+    modules = [vars(value) for value in vars(main).values() if isinstance(value, ModuleType)]
+    routers = [part for each in modules for part in each.values() if isinstance(part, APIRouter)]
     return [
         (method, route.path)
         for router in routers
