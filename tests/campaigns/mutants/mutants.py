@@ -133,8 +133,8 @@ MUTANTS = [
             "facts = batch.read(connection, sids, locked, cached)",
             "facts = BatchFacts(batch.read(connection, sids).replies, stood)",
         ),
-        noticed_by="tests/ingest/test_forgotten.py",
-        sign="tests/ingest/test_forgotten.py::",  # two tests do, the other one by chance first
+        noticed_by="tests/ingest/test_erasure.py",
+        sign="tests/ingest/test_erasure.py::",  # two tests do, the other one by chance first
     ),
     mutant(
         "the last message is the one with the latest time",
@@ -272,8 +272,8 @@ MUTANTS = [
             "turn=LoggedMessage.turn + turns,",
             "turn=LoggedMessage.turn,",
         ),
-        noticed_by="tests/ingest/test_forgotten.py",
-        sign="tests/ingest/test_forgotten.py::",
+        noticed_by="tests/ingest/test_erasure.py",
+        sign="tests/ingest/test_erasure.py::",
     ),
     mutant(
         "a review is not the only one of its conversation",

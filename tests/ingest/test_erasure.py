@@ -1,4 +1,4 @@
-"""Nothing of a forgotten customer comes back: caches behind the log, outages, several workers."""
+"""Nothing of an erased customer comes back: caches behind the log, outages, several workers."""
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ SILENCE = Reply("")
 
 
 def require_a_new_beginning(writer: Interrupted, database: Database) -> None:
-    """Have the forgotten Ana write a review, which must be all that is known of her."""
+    """Have the erased Ana write a review, which must be all that is known of her."""
     said = enumerate(("Hello again", "Sofa", "Ana", "Soft."), 101)
     replies = tell_in_turn(writer, *(message(number, text) for number, text in said))
     assert replies[0] == HELLO
@@ -45,10 +45,10 @@ def require_a_new_beginning(writer: Interrupted, database: Database) -> None:
     assert check(database).problems == []
 
 
-def test_a_cache_that_is_behind_the_log_is_not_gone_on_with(
+def test_a_cache_that_is_behind_the_log_is_not_continued(
     writer: Interrupted, database: Database
 ) -> None:
-    """A Redis restored from before, or a server's memory while another process forgets."""
+    """A Redis restored from before, or a server's memory while another process erases."""
     behind: dict[str, LogEnd] = {}
     for said in (1, 3):
         for since in (0, 1, 4):
@@ -66,8 +66,8 @@ def test_a_cache_that_is_behind_the_log_is_not_gone_on_with(
     assert check(database).problems == []
 
 
-class TestAnOutageAmidAForgetting:
-    def test_all_is_forgotten_or_nothing(self, writer: Interrupted, database: Database) -> None:
+class TestAnOutageDuringAnErasure:
+    def test_all_is_erased_or_nothing(self, writer: Interrupted, database: Database) -> None:
         tell_in_turn(writer, *map(message, (1, 2, 3)))
         before = everything(database)
         writer.before_commit = once(fail)
@@ -84,7 +84,7 @@ class TestAnOutageAmidAForgetting:
         require_a_new_beginning(writer, database)
 
     @pytest.mark.parametrize("committed", [True, False])
-    def test_a_message_whose_fate_is_unknown_meanwhile_brings_nothing_back(
+    def test_a_message_in_doubt_meanwhile_brings_nothing_back(
         self,
         writer: Interrupted,
         database: Database,
@@ -96,11 +96,11 @@ class TestAnOutageAmidAForgetting:
             writer.after_commit = once(fail)
         else:
             writer.before_commit = once(fail)
-        wait, forgotten = writer._queue.wait_closed, list[Any]()
+        wait, erased = writer._queue.wait_closed, list[Any]()
 
         def wait_for_the_next_try(seconds: float) -> bool:
-            if not forgotten:
-                forgotten.append(erase_contact(database, ANA, ""))
+            if not erased:
+                erased.append(erase_contact(database, ANA, ""))
             return wait(seconds)
 
         monkeypatch.setattr(writer._queue, "wait_closed", wait_for_the_next_try)
@@ -110,17 +110,17 @@ class TestAnOutageAmidAForgetting:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_one_worker_forgets_while_another_answers(
+def test_one_worker_erases_while_another_answers(
     writer: Interrupted, database: Database, database_url: str
 ) -> None:
     elsewhere, written = open_database(database_url), Event()
 
-    def forget_all() -> None:
+    def erase_all() -> None:
         while not written.is_set():
             erase_contact(elsewhere, ANA, "")
 
     with ThreadPoolExecutor(1) as owner:
-        erasures = owner.submit(forget_all)
+        erasures = owner.submit(erase_all)
         try:
             replies = tell_in_turn(writer, *map(message, range(1, 13)))
         finally:
@@ -135,7 +135,7 @@ def test_one_worker_forgets_while_another_answers(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_what_is_forgotten_right_before_the_lock_is_not_gone_on_with(
+def test_what_is_erased_right_before_the_lock_is_not_continued(
     writer: Interrupted,
     database: Database,
     database_url: str,
@@ -143,10 +143,10 @@ def test_what_is_forgotten_right_before_the_lock_is_not_gone_on_with(
 ) -> None:
     tell_in_turn(writer, *map(message, (1, 2, 3)))
     elsewhere, try_lock = open_database(database_url), contact_state.try_lock
-    forget_once = once(lambda: erase_contact(elsewhere, ANA, ""))
+    erase_once = once(lambda: erase_contact(elsewhere, ANA, ""))
 
     def lock_late(connection: sa.Connection, contacts: Collection[str]) -> Collection[str]:
-        forget_once()
+        erase_once()
         return try_lock(connection, contacts)
 
     monkeypatch.setattr(contact_state, "try_lock", lock_late)
@@ -156,7 +156,7 @@ def test_what_is_forgotten_right_before_the_lock_is_not_gone_on_with(
     elsewhere.close()
 
 
-def test_the_turns_of_a_pseudonym_go_on_each_time_its_customer_is_forgotten(
+def test_the_turns_of_a_pseudonym_go_on_after_each_erasure(
     writer: Interrupted, database: Database
 ) -> None:
     for number in range(3):
