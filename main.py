@@ -17,7 +17,7 @@ from core import logs
 from core.logs import logger
 from core.settings import MAKE_A_KEY, STAND_IN, Settings, SettingsError
 from core.shutdown import Shutdown
-from db.engine import open_database
+from db.engine import Database, open_database
 from ingest.writer import MessageWriter
 from privacy.retention import Retention
 from storage.end_cache import open_cache
@@ -77,6 +77,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(reject_cross_origin)],
         routes=webhooks.router.routes,  # first, and without a router in between
     )
+    _add_parts(app, settings, database, writer, shutdown)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET"],
+            allow_headers=["Authorization", "X-API-Key", "If-None-Match"],
+            expose_headers=["Link", "ETag"],
+        )
+    errors.install(app)
+    _include_routes(app, settings)
+    return app
+
+
+def _add_parts(
+    app: FastAPI,
+    settings: Settings,
+    database: Database,
+    writer: MessageWriter,
+    shutdown: Shutdown,
+) -> None:
+    """Put what routes need into `app.state`."""
     app.state.services = Services(
         database,
         writer,
@@ -95,16 +117,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         is_local=settings.is_local,
         own_origin=origin_of(settings.public_url) if settings.public_url else None,
     )
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
-            allow_methods=["GET"],
-            allow_headers=["Authorization", "X-API-Key", "If-None-Match"],
-            expose_headers=["Link", "ETag"],
-        )
-    errors.install(app)
     app.state.callback_hint = webhooks.CallbackHint()
+
+
+def _include_routes(app: FastAPI, settings: Settings) -> None:
     app.include_router(api.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)
@@ -118,7 +134,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.settings = settings
         app.include_router(phone.router)
     app.mount("/static", api_docs.static_files)
-    return app
 
 
 def _log_start(settings: Settings) -> None:
