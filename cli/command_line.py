@@ -72,9 +72,10 @@ def _parse(words: Sequence[str]) -> Namespace:
             subparsers.add_parser(word, help=about.partition("\n")[0], description=about)
         )
     options = parser.parse_args(words)
+    folder = options.folder
     for name, value in vars(options).items():
         if isinstance(value, Path):
-            setattr(options, name, options.folder / value)
+            setattr(options, name, folder / value)
     return options
 
 
