@@ -43,8 +43,8 @@ class GroupCommit:
     def take(self, messages: list[PendingMessage]) -> bool:
         """Record a batch in one transaction; if one message makes that fail, one by one.
 
-        Say whether one transaction did it, which proves that we can write; an empty batch is a
-        probe. What is not answered stays in the queue. The same batch may be taken again. Raises
+        Say whether something was written, which proves that we can; an empty batch is a probe.
+        What is not answered stays in the queue. The same batch may be taken again. Raises
         one of TRANSIENT_ERRORS, or InDoubt.
         """
         messages = [pending for pending in messages if not pending.is_over]
@@ -52,7 +52,7 @@ class GroupCommit:
             self._prove_able()
             return True
         try:
-            self._record(messages)
+            _, has_written = self._record(messages)
         except (*TRANSIENT_ERRORS, InDoubt):
             raise
         except Exception as error:
@@ -62,7 +62,7 @@ class GroupCommit:
                 if pending.message.contact not in locked_elsewhere:
                     locked_elsewhere |= self._take_alone(pending)
             return False
-        return True
+        return has_written
 
     def _prove_able(self) -> None:
         """Commit something while no message waits: the database may have gone, or be back."""
@@ -76,7 +76,8 @@ class GroupCommit:
 
     def _take_alone(self, pending: PendingMessage) -> set[str]:
         try:
-            return self._record([pending], use_cache=False)
+            locked_elsewhere, _ = self._record([pending], use_cache=False)
+            return locked_elsewhere
         except (*TRANSIENT_ERRORS, InDoubt):
             raise
         except Exception as error:
@@ -90,10 +91,13 @@ class GroupCommit:
             sleep(0.1)
             return {pending.message.contact}
 
-    def _record(self, messages: list[PendingMessage], *, use_cache: bool = True) -> set[str]:
-        """Take a batch's turns in one transaction; return the contacts locked elsewhere.
+    def _record(
+        self, messages: list[PendingMessage], *, use_cache: bool = True
+    ) -> tuple[set[str], bool]:
+        """Take a batch's turns in one transaction.
 
-        The first read comes after the locks. The claim is the last step before COMMIT.
+        Returns the contacts that are locked elsewhere, and whether anything was written. The first
+        read comes after the locks. The claim is the last step before COMMIT.
         """
         contacts = [*dict.fromkeys(pending.message.contact for pending in messages)]
         cached = self._cache.get(contacts) if use_cache else {}
@@ -110,7 +114,7 @@ class GroupCommit:
                 batch.write(connection, _rows_of(taken))
                 self._queue.claim(replies)
         except WithdrawnMeanwhile:
-            return set()
+            return set(), False
         except DatabaseUnavailable:
             self._queue.unclaim(replies, PendingStatus.WAITING)
             raise
@@ -126,7 +130,7 @@ class GroupCommit:
         self._queue.let_others_pass(others)
         if others == contacts:
             sleep(0.005)  # as long as another worker's commit takes
-        return set(others)
+        return set(others), bool(taken)
 
     def _answer_duplicates(
         self, messages: list[PendingMessage], facts: BatchFacts, replies: Replies

@@ -158,8 +158,15 @@ class MessageWriter:
             self._cache.close()
 
     def _take(self, batch: list[PendingMessage]) -> None:
-        """Record a batch. An empty one is the probe."""
-        if self._group_commit.take(batch):
+        """Record a batch. An empty one is the probe, which also follows a batch that wrote nothing.
+
+        Duplicates and contacts that are locked elsewhere prove only that we can read.
+        """
+        has_written = self._group_commit.take(batch)
+        is_due = monotonic() - self._proven_at > self.timing.probe_seconds
+        if not has_written and (is_due or self._outage.is_on):
+            has_written = self._group_commit.take([])
+        if has_written:
             self._proven_at = monotonic()
 
     def _open_database(self) -> None:

@@ -61,3 +61,21 @@ def test_messages_that_cannot_be_recorded_are_no_proof(
     monkeypatch.setattr(idle._group_commit, "take", fail_oddly)
     wait_until(lambda: not idle.is_able())
     monkeypatch.undo()
+
+
+def test_duplicates_prove_nothing_so_a_probe_follows_them_during_an_outage(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Interrupted(database, NoCache(), monkeypatch)
+    tell(writer, message(1))
+    commits: list[str] = []
+
+    def note_outage() -> None:
+        if not commits:
+            writer._outage.note_failure("read-only")
+        commits.append("COMMIT")
+
+    writer.before_commit = note_outage
+    tell(writer, message(1))
+    wait_until(lambda: len(commits) == 2)  # of the batch, which only read, and of the probe
+    writer.close()
