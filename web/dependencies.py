@@ -57,14 +57,13 @@ async def run_in_thread(action: Callable[..., T], *arguments: Any) -> T:
 
 async def run_with_timeout(action: Callable[..., T], *arguments: Any) -> T:
     """Run database work in a thread. Raises HTTPException 503 on an error or after 5 s."""
-    unavailable = HTTPException(503, "The database is not available. Try again.")
     try:
         result = await run_in_thread(action, *arguments)
-    except (TimeoutError, StartupError, *TRANSIENT_ERRORS) as error:
-        _outage.note_failure(describe(error))
-        raise unavailable from None
-    except DBAPIError as error:  # no outage: only this request's rows are concerned
-        logger.error("a request failed in the database: %s", describe(error))
-        raise unavailable from None
+    except (TimeoutError, StartupError, DBAPIError, *TRANSIENT_ERRORS) as error:
+        if isinstance(error, (TimeoutError, StartupError, *TRANSIENT_ERRORS)):
+            _outage.note_failure(describe(error))
+        else:  # no outage: only this request's rows are concerned
+            logger.error("a request failed in the database: %s", describe(error))
+        raise HTTPException(503, "The database is not available. Try again.") from None
     _outage.note_success()
     return result
