@@ -123,7 +123,7 @@ async def at_the_edge(raw: Sequence[bytes]) -> tuple[dict[str, float], list[Mess
 
 
 class WithoutWriter(MessageWriter):
-    """A writer whose messages are answered by whoever measures what waiting costs."""
+    """A writer without a thread: the benchmark answers its messages, to measure the waiting."""
 
     def __init__(self) -> None:
         super().__init__(cast(Database, None), NoCache(), IDLE_AFTER)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from core.paths import ROOT
 from db.engine import open_database
-from tests.support.servers import ROOT, Uvicorn
+from tests.support.servers import Uvicorn
 
 UNSAFE = {
     "ENVIRONMENT": "production",

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.support.servers import ROOT
+from core.paths import ROOT
 from tests.test_architecture import FILES, FLOORS, imports_of
 
 LINES = ROOT.joinpath("requirements.txt").read_text(encoding="utf-8").splitlines()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers import ROOT
+from core.paths import ROOT
 
 COUNTS = ROOT / "docs" / "reliability" / "campaign.json"
 PAGE = ROOT / "docs" / "reliability.md"

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from core.paths import ROOT
 from tests.campaigns.campaign import COUNTS, PAGE, with_counts
 from tests.campaigns.faults.__main__ import FAULTS
-from tests.support.servers import ROOT
 
 TEXT = PAGE.read_text(encoding="utf-8")
 TESTS = "\n".join(file.read_text(encoding="utf-8") for file in ROOT.glob("tests/**/test_*.py"))

@@ -21,6 +21,7 @@ from audit.check import check
 from cli import backup, restore
 from cli.backup import back_up
 from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW
+from core.paths import ROOT
 from core.settings import Settings
 from db.engine import open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
@@ -34,7 +35,7 @@ from tests.conftest import MakeClient
 from tests.db.test_adoption import OLD_ROWS, SEED
 from tests.support.commands import run_command
 from tests.support.databases import RunningPostgres
-from tests.support.servers import ROOT, wait_until
+from tests.support.servers import wait_until
 
 __all__ = ["file"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from core.paths import ROOT
 from db import integrity
 from db.engine import Database
 from db.schema import SCHEMA_VERSION
@@ -18,7 +19,6 @@ from simulator.fake_twilio import Simulator, message_form
 from tests.cli.test_backup import set_apart
 from tests.conftest import make_app
 from tests.support.commands import run_command
-from tests.support.servers import ROOT
 
 
 def run_sql(database: Database, *statements: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import ROOT
+from core.paths import ROOT
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes are POSIX's")
 

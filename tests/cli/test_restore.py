@@ -14,6 +14,7 @@ from cli import restore as restoring
 from cli.backup import back_up
 from cli.restore import restore
 from cli.sqlite_copy import Refused, copy_database
+from core.paths import ROOT
 from tests.cli.test_backup import (
     POSIX_ONLY,
     damage,
@@ -25,7 +26,6 @@ from tests.cli.test_backup import (
     reviews_in,
     set_apart,
 )
-from tests.support.servers import ROOT
 
 __all__ = ["file", "large"]
 

@@ -13,8 +13,9 @@ import pytest
 import uvicorn
 
 from cli import serve
+from core.paths import ROOT
 from tests.support.commands import run_command
-from tests.support.servers import ROOT, ask, free_port, wait_until
+from tests.support.servers import ask, free_port, wait_until
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and exec are POSIX's")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from core.paths import ROOT
 from db.engine import Database, open_database
 from db.errors import TRANSIENT_ERRORS, DatabaseUnavailable, StartupError
 from models import Review
 from tests.db.test_schema import insert, review
 from tests.support.databases import RunningPostgres
-from tests.support.servers import ROOT
 
 
 def test_a_file_that_is_removed_while_serving_is_an_outage_until_it_is_back(

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from core.clock import utc_now
+from core.paths import ROOT
 from db.engine import Database, normalise_url, open_database
 from db.errors import StartupError
 from db.schema import MIGRATIONS, SCHEMA_VERSION
 from models import Review
 from reviews.query import page
-from tests.support.servers import ROOT
 
 
 def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from core.paths import ROOT
 from core.settings import Settings, SettingsError
 from simulator.customer import Customer
 from tests.support.commands import run_command
 from tests.support.markdown import PAGES, commands, fenced, read
-from tests.support.servers import ROOT, free_port
+from tests.support.servers import free_port
 
 
 class Curl:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from core.paths import ROOT
 from core.settings import Settings, SettingsError
 from tests.support.markdown import DECISIONS, GUIDES, PAGES, anchors, read
-from tests.support.servers import ROOT
 
 MADE_BY_ITSELF = {".env", ".venv", "test.db", "backup.db"}
 """What pages name and a fresh copy does not have."""

@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 import models
 from conversation import state_machine, wording
 from conversation.model import Outcome, State
+from core.paths import ROOT
 from core.settings import Settings
 from tests.conftest import MakeClient
 from tests.support.markdown import names_in, read, section, table
-from tests.support.servers import ROOT
 from tests.test_architecture import FLOORS
 from web.pages import dashboard, live_feed, login
 

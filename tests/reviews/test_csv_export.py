@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from core.paths import ROOT
 from db.engine import Database
 from reviews import csv_export
 from simulator.customer import Customer
 from tests.reviews.test_query import record
-from tests.support.servers import ROOT
 from tests.test_api import NOON, save
 
 SEVEN = [

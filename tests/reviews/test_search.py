@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
 
 from core.clock import utc_now
+from core.paths import ROOT
 from core.text import fold, search_text
 from db.engine import Database, normalise_url, open_database
 from db.schema import MIGRATIONS, SCHEMA_VERSION, schema_version
@@ -21,7 +22,6 @@ from reviews import query
 from simulator.customer import Customer
 from tests.db.test_schema import new_url
 from tests.reviews.test_query import found, record
-from tests.support.servers import ROOT
 
 __all__ = ["new_url"]
 

@@ -12,13 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audit.client_history import ClientHistory
+from core.paths import ROOT
 from simulator import demo as simulator_demo
 from simulator.demo import demo, read_examples
 from simulator.fake_twilio import Simulator
 from simulator.twiml_reader import NotAnswered
 from tests.conftest import make_app
 from tests.support.commands import run_command
-from tests.support.servers import ROOT, serve_here
+from tests.support.servers import serve_here
 
 GOOD = {"product": "Lamp", "name": "Ana", "review": "Bright."}
 

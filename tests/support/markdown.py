@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.support.servers import ROOT
+from core.paths import ROOT
 
 GUIDES = sorted(ROOT.glob("docs/*.md"))
 DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))

@@ -16,7 +16,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from core.paths import ROOT
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import ROOT
+from core.paths import ROOT
 
 TESTS = ROOT / "tests"
 

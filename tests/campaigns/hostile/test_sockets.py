@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from conversation.wording import GOT_NAME, GOT_PRODUCT, GOT_REVIEW, GREETING
+from core.paths import ROOT
 from ingest.timing import Timing
 from simulator.customer import Customer
 from simulator.fake_twilio import Simulator
 from tests.support.captures import FORM
-from tests.support.servers import ROOT, Uvicorn, serve, wait_until
+from tests.support.servers import Uvicorn, serve, wait_until
 
 MANY = 500
 SPARE_FILES = 200

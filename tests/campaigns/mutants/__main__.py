@@ -10,10 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from core.paths import ROOT
 from tests.campaigns.campaign import above_zero, add_publish, publish, require_known
 from tests.campaigns.mutants.changes import SIMULATION, Mutant
 from tests.campaigns.mutants.mutants import MUTANTS
-from tests.support.servers import ROOT
 
 SECONDS = 600
 

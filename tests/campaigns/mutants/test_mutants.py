@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from core.paths import ROOT
 from tests.campaigns.mutants import __main__ as command
 from tests.campaigns.mutants.__main__ import make
 from tests.campaigns.mutants.changes import SIMULATION, Change, Mutant, mutant
 from tests.campaigns.mutants.mutants import MUTANTS
-from tests.support.servers import ROOT
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 
 from audit.check import check
 from conversation.wording import GREETING, NOT_TEXT
+from core.paths import ROOT
 from simulator.fake_twilio import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of, listed
-from tests.support.servers import ROOT
 
 CONTACT = "+15551234567"
 REVIEW = ("Hi", "iPhone 15", "Sarah", "Amazing battery life.")

@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audit.check import check
+from core.paths import ROOT
 from simulator.fake_twilio import new_sid
 from tests.conftest import TOKEN, MakeClient, database_of
-from tests.support.servers import ROOT
 from tests.web.pages.hostile_texts import HOSTILE
 from tests.web.pages.test_phone import CONTACT, finish, report, send
 from tests.web.security.test_auth import STRANGERS, come_from
